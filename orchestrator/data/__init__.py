@@ -1,0 +1,1 @@
+"""From FITS cutouts to normalised, labelled arrays."""

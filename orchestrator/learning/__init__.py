@@ -1,0 +1,1 @@
+"""One training, from a recipe and cutouts to logits and metrics."""

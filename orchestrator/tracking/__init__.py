@@ -1,0 +1,1 @@
+"""What is recorded of a training: MLflow runs and the model registry."""
