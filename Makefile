@@ -1,0 +1,47 @@
+# The two commands a newcomer needs are `make quickstart` and `make test`; both set up the environment first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: quickstart test check check-static format docs clean
+
+# Environment, simulated Space set, a sweep over networks and epoch counts, the table, the champion.
+quickstart: .venv/installed
+	$(BIN)/orchestrator quickstart
+
+# Everything, the slow tests too, and the share of lines and branches they reach.
+test: .venv/installed-dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report term:skip-covered
+
+# The developer's loop: the same checks as CI, without the slow tests.
+check: check-static
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow" --quiet
+
+# Style, types, layers, generated documents.
+check-static: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/cog --check README.md
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Writes what is generated: the command line's help in the README.
+docs: .venv/installed-dev
+	$(BIN)/cog -r README.md
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch .venv/installed $@
+
+clean:
+	rm -rf .venv build *.egg-info .*_cache htmlcov .coverage

@@ -1,0 +1,101 @@
+"""Everything that decides one training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import architectures
+from orchestrator.data.normalise import NORMALISATIONS
+from orchestrator.data.splits import check_scheme
+from orchestrator.errors import RecipeError, one_of
+from orchestrator.learning.transformations import TRANSFORMATIONS
+
+PAPER_EPOCHS = (5, 10, 25, 50, 100, 250)
+"""The epoch counts of LEXACTUM's tables, before its extension to 500 and 1,000."""
+
+
+class Recipe(BaseModel):
+    """One training, decided whole: equal recipes on equal data give equal networks.
+
+    Attributes:
+        architecture: a file name of `architectures/`.
+        hyperparameters: what that network takes beside its bands.
+        normalisation: a name of `NORMALISATIONS`.
+        augment: the transformations drawn from, for each image and epoch; empty switches augmentation off.
+        learning_rate: of Adam, whose other defaults are betas 0.9 and 0.999, eps 1e-7 (those of Keras, which
+            LEXACTUM used).
+        batch_size: images a step. LEXACTUM's tables used 8.
+        epochs: passes over the training set; with several counts on the way, the last of them.
+        split: a scheme of `orchestrator.data.splits`.
+        seed: decides weights, order, augmentation, dropout and split.
+        precision: of the forward pass; ``auto`` is bfloat16 on devices that gain from it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    architecture: str
+    hyperparameters: dict[str, bool | int | float | str] = {}
+    normalisation: str = "zscale"
+    augment: tuple[str, ...] = TRANSFORMATIONS
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    batch_size: int = Field(32, ge=2, le=65536)
+    epochs: int = Field(ge=1, le=100_000)
+    split: str = "0.7/0.1/0.2"
+    seed: int = Field(0, ge=0, lt=2**32)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits, equal for equal recipes."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def settings(self) -> dict[str, str]:
+        """The recipe as flat names and texts, for a person to filter and compare by."""
+        flat = {key: value for key, value in self.model_dump().items() if key != "hyperparameters"}
+        flat["augment"] = ",".join(self.augment) or "none"
+        flat |= {f"hyperparameters.{key}": value for key, value in self.hyperparameters.items()}
+        return {key: str(value) for key, value in flat.items()}
+
+
+def recipe(values: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of plain values, as a study file or a command line gives them.
+
+    Raises:
+        RecipeError: an unknown key or name, or a value out of range; it names the key and what is allowed.
+    """
+    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    try:
+        made = Recipe.model_validate(lists)
+    except ValidationError as error:
+        raise RecipeError(_first_problem(error)) from None
+    if made.architecture not in architectures.names():
+        raise RecipeError(one_of("network", made.architecture, architectures.names()))
+    if made.normalisation not in NORMALISATIONS:
+        raise RecipeError(one_of("normalisation", made.normalisation, tuple(NORMALISATIONS)))
+    for name in made.augment:
+        if name not in TRANSFORMATIONS:
+            raise RecipeError(one_of("transformation", name, TRANSFORMATIONS))
+    check_scheme(made.split)
+    known = tuple(architectures.hyperparameters(made.architecture))
+    for name in made.hyperparameters:
+        if name not in known:
+            what = f"hyperparameter of {made.architecture}"
+            raise RecipeError(one_of(what, name, known))
+    return made
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return one_of("setting", key, tuple(Recipe.model_fields))
+    if problem["type"] == "missing":
+        return f"setting '{key}' is missing"
+    return f"setting '{key}' = {problem['input']!r}: {problem['msg'].lower()}"

@@ -1,0 +1,177 @@
+"""Trains one network, epoch by epoch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import architectures
+from orchestrator.errors import RecipeError
+from orchestrator.learning.batches import Batch
+from orchestrator.learning.devices import autocast, resolve_precision
+from orchestrator.learning.recipe import Recipe
+
+WEIGHTS, DROPOUT = 0, 1
+"""What a random stream is for; beside the seed and the epoch it decides the stream."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished pass over the training set.
+
+    Attributes:
+        number: from 1.
+        loss: mean binary cross-entropy over the training images, as they were seen in passing.
+        metrics: of the training images likewise, and whatever the validation says.
+        seconds: wall clock, without the validation.
+    """
+
+    number: int
+    loss: float
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass
+class Training:
+    """A training between two epochs: all of its state that the recipe does not decide."""
+
+    recipe: Recipe
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    device: torch.device
+    epoch: int = 0
+
+
+def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Training:
+    """Build the network and its optimiser; the recipe's seed decides the weights.
+
+    Raises:
+        RecipeError: the network refuses a hyperparameter or the size.
+    """
+    with _seeded(recipe.seed, 0, WEIGHTS, device):
+        try:
+            network = architectures.create(
+                recipe.architecture, bands=bands, size=size, **recipe.hyperparameters
+            )
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
+    network.to(device)
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=recipe.learning_rate, eps=1e-7, weight_decay=recipe.weight_decay
+    )
+    return Training(recipe, network, optimiser, device)
+
+
+def train(
+    training: Training,
+    batches: Callable[[int], Iterable[Batch]],
+    until: int,
+    validate: Callable[[nn.Module], Mapping[str, float]],
+) -> Iterator[Epoch]:
+    """Train on, in place, until that many epochs are done in all.
+
+    Args:
+        training: where to go on from.
+        batches: the batches of an epoch by its number; it may report progress as it hands them out.
+        until: number of the last epoch.
+        validate: what else to know of the network after each epoch.
+
+    Raises:
+        RecipeError: the loss is no longer finite.
+    """
+    while training.epoch < until:
+        number, start = training.epoch + 1, time.perf_counter()
+        with _seeded(training.recipe.seed, number, DROPOUT, training.device):
+            loss, accuracy = _one_epoch(training, batches(number))
+        seconds = time.perf_counter() - start
+        if not np.isfinite(loss):
+            raise RecipeError(
+                f"{training.recipe.architecture}: the loss is {loss} in epoch {number};"
+                f" a learning_rate below {training.recipe.learning_rate:g} may help"
+            )
+        training.epoch = number
+        yield Epoch(number, loss, {"accuracy": accuracy, **validate(training.network)}, seconds)
+
+
+def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, float]:
+    network, device = training.network, training.device
+    precision = resolve_precision(training.recipe.precision, device)
+    network.train()
+    # Sums stay on the device: reading a value would make it wait at every step.
+    summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for images, labels in batches:
+        with autocast(device, precision):
+            logits: Tensor = network(images)
+        logits = logits.float()
+        loss = binary_cross_entropy_with_logits(logits, labels)
+        training.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        training.optimiser.step()
+        summed += loss.detach() * len(labels)
+        right += ((logits.detach() > 0) == (labels > 0.5)).sum()
+        seen += len(labels)
+    return float(summed) / seen, float(right) / seen
+
+
+def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
+    """Write a checkpoint from which `restore` goes on bit for bit; never leaves half a file.
+
+    Args:
+        training: between two epochs.
+        path: the file to write.
+        notes: plain values to keep with it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    torch.save(
+        {
+            "recipe": training.recipe.model_dump(mode="json"),
+            "epoch": training.epoch,
+            "network": training.network.state_dict(),
+            "optimiser": training.optimiser.state_dict(),
+            "notes": dict(notes),
+        },
+        partial,
+    )
+    partial.replace(path)
+
+
+def restore(training: Training, path: Path) -> dict[str, Any]:
+    """Put a checkpoint's state into a training of the same recipe, and return its notes.
+
+    Raises:
+        RecipeError: the file is no checkpoint, or one of another recipe.
+    """
+    try:
+        stored = torch.load(path, map_location=training.device, weights_only=True)
+        recipe = stored["recipe"]
+    except Exception as error:
+        raise RecipeError(f"{path}: not a readable checkpoint ({error}); remove it to start anew") from None
+    if recipe != training.recipe.model_dump(mode="json"):
+        raise RecipeError(f"{path}: a checkpoint of another recipe; remove it to start anew")
+    training.network.load_state_dict(stored["network"])
+    training.optimiser.load_state_dict(stored["optimiser"])
+    training.epoch = stored["epoch"]
+    notes: dict[str, Any] = stored["notes"]
+    return notes
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, purpose: int, device: torch.device) -> Iterator[None]:
+    """Draw from a stream of its own, and leave the global one as it was."""
+    state = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
+    others = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
+        torch.manual_seed(int(state))
+        yield
