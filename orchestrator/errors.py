@@ -1,12 +1,12 @@
 """Everything a user can get wrong, as one tree; the command line prints these without a traceback.
 
-    OrchestratorError
-    ├── DataError               a folder, key or cutout is not what it should be
-    │   ├── UnreadableCutout    one object cannot be read: it is named, skipped and counted
-    │   └── TooManyBadCutouts   more of them than `--max-bad` allows
-    ├── RecipeError             a training cannot be done as asked: network, hyperparameter, setting
-    ├── StudyError              a study file, or what is stored of it, is wrong
-    └── TrackingError           a store cannot be reached, or holds no such run or model
+OrchestratorError
+├── DataError               a folder, key or cutout is not what it should be
+│   ├── UnreadableCutout    one object cannot be read: it is named, skipped and counted
+│   └── TooManyBadCutouts   more of them than `--max-bad` allows
+├── RecipeError             a training cannot be done as asked: network, hyperparameter, setting
+├── StudyError              a study file, or what is stored of it, is wrong
+└── TrackingError           a store cannot be reached, or holds no such run or model
 """
 
 

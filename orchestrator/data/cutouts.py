@@ -1,0 +1,59 @@
+"""The cutouts of one set, read, normalised and ready for a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.data.challenge import ImagingSet
+
+
+@dataclass(frozen=True)
+class BadCutout:
+    """An object that could not be read, and why."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cutouts:
+    """One set in memory, or mapped into it.
+
+    Attributes:
+        set: which of the two.
+        root: the folder they came from.
+        normalisation: the name of what was done to the pixels.
+        ids: (n,) int64, ascending.
+        pixels: (n, bands, size, size) float32, normalised.
+        labels: (n,) int8: 1 a lens, 0 none, -1 unknown.
+        masked: (n, bands) int32: pixels without a measurement, set to no flux before normalising.
+        content: (n,) uint64: digest of each object's pixels as the files hold them.
+        digest: of contents and labels: the same data elsewhere has the same.
+        bad: what could not be read; it is in none of the arrays.
+        unlabelled: identifiers with files but no label; their rows are there.
+        missing: identifiers with a label but no files.
+        incomplete: identifiers of which some bands have no file.
+        columns: further numbers of the catalogue, (n,) float64 each, NaN where unknown.
+    """
+
+    set: ImagingSet
+    root: Path
+    normalisation: str
+    ids: NDArray[np.int64]
+    pixels: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    masked: NDArray[np.int32]
+    content: NDArray[np.uint64]
+    digest: str
+    bad: tuple[BadCutout, ...] = ()
+    unlabelled: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+    incomplete: tuple[int, ...] = ()
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,122 @@
+"""Ways to bring pixels to the scale of a network's input; one way is one function, chosen by name.
+
+Each takes finite pixels (n, bands, h, w) and returns float32 of the same shape; every image and band is treated
+by itself, so the result does not depend on the company it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+SAMPLES, CONTRAST, MAX_REJECT, MIN_PIXELS, KREJ, ITERATIONS = 1000, 0.25, 0.5, 5, 2.5, 5
+"""The defaults of `astropy.visualization.ZScaleInterval`."""
+
+
+def zscale(images: Pixels) -> Pixels:
+    """Stretch each image linearly between its ZScale limits, and clip to [0, 1].
+
+    A constant image becomes 0. Source: NOAO 1997, as `astropy.visualization.ZScaleInterval` computes it.
+    """
+    flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float32)
+    low, high = zscale_limits(flat)
+    # The limit in two float32 parts: their differences from the pixels round no worse than the pixels do.
+    coarse = low.astype(np.float32)
+    flat -= coarse[:, None]
+    flat -= (low - coarse).astype(np.float32)[:, None]
+    flat /= np.where(high > low, high - low, 1.0).astype(np.float32)[:, None]
+    return np.clip(flat, 0, 1, out=flat).reshape(images.shape)
+
+
+def asinh(images: Pixels) -> Pixels:
+    """Inverse hyperbolic sine of the flux above the median, in units of the noise.
+
+    Linear within the noise and logarithmic above it, so that faint arcs and bright cores fit one scale; the
+    noise is 1.4826 times the median absolute deviation. Source: Lupton et al. 1999, AJ 118, 1406.
+    """
+    flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float64)
+    flat -= np.median(flat, axis=1, keepdims=True)
+    noise = 1.4826 * np.median(np.abs(flat), axis=1, keepdims=True)
+    flat /= np.where(noise > 0, noise, 1.0)
+    return np.arcsinh(flat).astype(np.float32).reshape(images.shape)
+
+
+def none(images: Pixels) -> Pixels:
+    """Leave the flux as it is: of order 1e-12 in the challenge."""
+    return images.astype(np.float32)
+
+
+NORMALISATIONS: dict[str, Callable[[Pixels], Pixels]] = {"zscale": zscale, "asinh": asinh, "none": none}
+
+
+def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the ZScale limits of many images at once.
+
+    Args:
+        flat: (n, pixels), finite.
+
+    Returns:
+        Lower and upper limit, (n,) each.
+    """
+    stride = max(1, int(flat.shape[1] / SAMPLES))
+    samples = np.sort(flat[:, ::stride][:, :SAMPLES], axis=1).astype(np.float64)
+    count = samples.shape[1]
+    low, high = samples[:, 0], samples[:, -1]
+    median = np.median(samples, axis=1)
+    fewest = max(MIN_PIXELS, int(count * MAX_REJECT))
+    width = max(1, int(count * 0.01))
+
+    # From -1 to 1 along the samples, and in units of each image's range, so that squares keep their digits.
+    x = np.linspace(-1, 1, count)
+    unit = np.where(high > low, high - low, 1.0)
+    y = (samples - median[:, None]) / unit[:, None]
+    slope = np.zeros(len(y))
+    kept = np.full(len(y), count)
+    active, bad = np.arange(len(y)), np.zeros(y.shape, dtype=bool)
+    for _ in range(ITERATIONS):
+        intercept, slope[active], spread = _fit_line(x, y, ~bad)
+        residual = slope[active, None] * x
+        np.subtract(y, residual, out=residual)
+        residual -= intercept[:, None]
+        bad = _widen(bad | (np.abs(residual, out=residual) > KREJ * spread[:, None]), width)
+        before, kept[active] = kept[active], count - bad.sum(axis=1)
+        going_on = (kept[active] < before) & (kept[active] >= fewest)
+        active, y, bad = active[going_on], y[going_on], bad[going_on]
+        if not len(active):
+            break
+
+    step = slope * unit * (2 / (count - 1)) / CONTRAST
+    middle = (count - 1) // 2
+    enough = kept >= fewest
+    fitted_low = np.maximum(low, median - (middle - 1) * step)
+    fitted_high = np.minimum(high, median + (count - middle) * step)
+    return np.where(enough, fitted_low, low), np.where(enough, fitted_high, high)
+
+
+def _fit_line(x: Floats, y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Least squares over the good samples of each row: intercepts, slopes, standard deviations of the residuals."""
+    weight = good.astype(np.float64)
+    n, sx, sxx = (weight @ np.stack([np.ones_like(x), x, x * x], axis=1)).T
+    weight *= y
+    sy, sxy = (weight @ np.stack([np.ones_like(x), x], axis=1)).T
+    syy = np.einsum("ij,ij->i", weight, y)
+    vxx, vxy, vyy = sxx - sx * sx / n, sxy - sx * sy / n, syy - sy * sy / n
+    slope = vxy / vxx
+    spread = np.sqrt(np.maximum(vyy - slope * vxy, 0) / n)
+    return (sy - slope * sx) / n, slope, spread
+
+
+def _widen(bad: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Mark all within a window of `width` around what is marked, placed as `np.convolve(…, "same")` places it."""
+    right = (width - 1) // 2
+    wide = bad.copy()
+    for shift in range(1, width - right):
+        wide[:, shift:] |= bad[:, :-shift]
+    for shift in range(1, right + 1):
+        wide[:, :-shift] |= bad[:, shift:]
+    return wide
