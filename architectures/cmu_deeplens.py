@@ -20,7 +20,11 @@ class Network(nn.Module):
         groups = [width * 2**group for group in range(5)]
         blocks: list[nn.Module] = [Bottleneck(width, width) for _ in range(3)]
         for inputs, maps in zip(groups, groups[1:], strict=False):
-            blocks += [Bottleneck(inputs, maps, downsample=True), Bottleneck(maps, maps), Bottleneck(maps, maps)]
+            blocks += [
+                Bottleneck(inputs, maps, downsample=True),
+                Bottleneck(maps, maps),
+                Bottleneck(maps, maps),
+            ]
         self.features = nn.Sequential(
             *(conv(bands, width, 7), nn.ELU(), batch_norm(width)),
             *blocks,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import architectures
 from orchestrator.data.normalise import NORMALISATIONS
-from orchestrator.data.splits import check_scheme
+from orchestrator.data.splits import shares
 from orchestrator.errors import RecipeError, one_of
 from orchestrator.learning.transformations import TRANSFORMATIONS
 
@@ -82,7 +82,7 @@ def recipe(values: Mapping[str, Any]) -> Recipe:
     for name in made.augment:
         if name not in TRANSFORMATIONS:
             raise RecipeError(one_of("transformation", name, TRANSFORMATIONS))
-    check_scheme(made.split)
+    shares(made.split)
     known = tuple(architectures.hyperparameters(made.architecture))
     for name in made.hyperparameters:
         if name not in known:

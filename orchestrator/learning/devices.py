@@ -1,0 +1,62 @@
+"""Which device there is, what it is called, and in what precision it computes best."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from orchestrator.errors import RecipeError, one_of
+
+
+def choose(name: str | None = None) -> torch.device:
+    """The device asked for, or the best there is.
+
+    Raises:
+        RecipeError: there is none of that name; it lists those there are.
+    """
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), *there]
+    if name is not None and name not in there:
+        raise RecipeError(one_of("device", name, there))
+    return torch.device(name or there[0])
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """What a person needs to compare timings: the device, the processor, cores and memory."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "device": kind,
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory:.0f} GiB",
+        "system": platform.platform(terse=True),
+    }
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``auto`` is bfloat16 on a GPU that computes with it, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Compute what profits from it in that precision; weights and sums stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

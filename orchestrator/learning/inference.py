@@ -1,0 +1,57 @@
+"""Scores cutouts with a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from orchestrator.learning.devices import autocast
+
+
+def score(
+    network: Callable[[Tensor], Tensor],
+    pixels: NDArray[np.float32],
+    device: torch.device,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    batch_size: int = 64,
+    precision: str = "float32",
+) -> NDArray[np.float64]:
+    """Compute the logits of many cutouts, batch by batch.
+
+    Args:
+        network: images (n, bands, size, size) to logits (n,); one exported by torch.export will do.
+        pixels: (n, bands, size, size), normalised as the network was trained; may be a memory map.
+        device: where the network is.
+        rows: which of them, by default all.
+        batch_size: images at once.
+        precision: see `orchestrator.learning.devices`.
+
+    Returns:
+        (rows,) float64. Probabilities in float16 or float32 saturate, and tie what the network tells apart.
+    """
+    chosen = np.arange(len(pixels)) if rows is None else rows
+    logits = np.empty(len(chosen))
+    with evaluating(network), torch.inference_mode(), autocast(device, precision):
+        for start in range(0, len(chosen), batch_size):
+            part = np.ascontiguousarray(pixels[chosen[start : start + batch_size]])
+            logits[start : start + len(part)] = network(torch.from_numpy(part).to(device)).double().cpu()
+    return logits
+
+
+@contextmanager
+def evaluating(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Switch dropout and batch statistics off for a while; an exported network has them off for good."""
+    training = isinstance(network, nn.Module) and network.training
+    if training:
+        network.eval()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if training:
+            network.train()  # type: ignore[attr-defined]

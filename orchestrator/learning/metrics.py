@@ -1,0 +1,154 @@
+"""The field's metrics, exact: every threshold that tells two scores apart, ties taken whole.
+
+Two further modes walk a grid of thresholds, as the published numbers were made; saturated scores collapse there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """The corners of a ROC curve, from no object accepted to all of them.
+
+    Attributes:
+        false_positives: how many non-lenses are accepted at each threshold, ascending.
+        true_positives: how many lenses.
+        thresholds: the lowest logit accepted; the first is +inf and accepts nothing.
+    """
+
+    false_positives: NDArray[np.int64]
+    true_positives: NDArray[np.int64]
+    thresholds: Floats
+
+    @property
+    def negatives(self) -> int:
+        """Non-lenses in all."""
+        return int(self.false_positives[-1])
+
+    @property
+    def positives(self) -> int:
+        """Lenses in all."""
+        return int(self.true_positives[-1])
+
+    @property
+    def fpr(self) -> Floats:
+        """False-positive rate at each threshold; NaN without a non-lens."""
+        return _rate(self.false_positives, self.negatives)
+
+    @property
+    def tpr(self) -> Floats:
+        """True-positive rate at each threshold; NaN without a lens."""
+        return _rate(self.true_positives, self.positives)
+
+
+def roc(labels: ArrayLike, logits: ArrayLike) -> Roc:
+    """Find the exact ROC curve with one sort.
+
+    Args:
+        labels: (n,) 1 a lens, 0 none.
+        logits: (n,) higher is more lens-like; float32 or finer, infinities allowed.
+
+    Raises:
+        ValueError: another shape or label, a NaN, or float16, which ties what should be told apart.
+    """
+    truth, scores = np.asarray(labels), np.asarray(logits)
+    if truth.shape != scores.shape or truth.ndim != 1:
+        raise ValueError(
+            f"labels {truth.shape} and logits {scores.shape}: two lists of one length are expected"
+        )
+    if scores.dtype == np.float16:
+        raise ValueError("float16 logits tie scores that differ; float32 or finer is expected")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("labels are 1 for a lens and 0 for none")
+    scores = scores.astype(np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(f"{np.isnan(scores).sum()} of {len(scores)} logits are NaN")
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    true = np.cumsum(truth[order], dtype=np.int64)
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))  # of each group of ties
+    return Roc(
+        np.concatenate([[0], last + 1 - true[last]]),
+        np.concatenate([[0], true[last]]),
+        np.concatenate([[np.inf], ranked[last]]),
+    )
+
+
+def auc(curve: Roc) -> float:
+    """Area under the curve: the chance that a lens scores above a non-lens, ties counting half."""
+    return float(np.trapezoid(curve.tpr, curve.fpr))
+
+
+def tpr_at(curve: Roc, allowed: int) -> float:
+    """Highest true-positive rate with at most that many false positives."""
+    return float(curve.tpr[np.searchsorted(curve.false_positives, allowed, side="right") - 1])
+
+
+def at_half(curve: Roc) -> int:
+    """The corner that accepts every probability above 0.5, that is every logit above 0."""
+    return int(np.searchsorted(-curve.thresholds, 0, side="left")) - 1
+
+
+def accuracy(curve: Roc) -> float:
+    """Share of right answers at probability 0.5."""
+    corner = at_half(curve)
+    right = curve.true_positives[corner] + curve.negatives - curve.false_positives[corner]
+    total = curve.positives + curve.negatives
+    return float(right) / total if total else float("nan")
+
+
+METRICS: dict[str, Callable[[Roc], float]] = {
+    "auc": auc,
+    "tpr": lambda curve: float(curve.tpr[at_half(curve)]),
+    "fpr": lambda curve: float(curve.fpr[at_half(curve)]),
+    "tpr0": lambda curve: tpr_at(curve, 0),
+    "tpr10": lambda curve: tpr_at(curve, 10),
+    "accuracy": accuracy,
+}
+"""Name → function. What cannot be said, such as a rate of no objects, is NaN."""
+
+LOWER_IS_BETTER = frozenset({"fpr", "loss"})
+
+
+def measure(labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
+    """All exact metrics of one list of scores."""
+    curve = roc(labels, logits)
+    return {name: metric(curve) for name, metric in METRICS.items()}
+
+
+GRIDS = {"official-100": 100, "lexactum-1001": 1001}
+"""Compatibility mode → number of thresholds, evenly from 0 to 1."""
+
+
+def measure_on_grid(labels: ArrayLike, probabilities: ArrayLike, mode: str) -> dict[str, float]:
+    """AUC, TPR0 and TPR10 the way published numbers were made, to be compared with those alone.
+
+    At each threshold of the grid, probabilities above it are accepted; AUC is the trapezoid over those points, and
+    TPR0 and TPR10 are the highest rates among them. That the comparison is strict and the grid includes both ends
+    is inferred. Source: Metcalf et al. 2019, section 4; LEXACTUM section 3.
+    """
+    truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    grid = np.linspace(0, 1, GRIDS[mode])
+    accepted = [
+        len(part) - np.searchsorted(np.sort(part), grid, side="right")
+        for part in (scores[truth == 0], scores[truth == 1])
+    ]
+    false, true = (
+        np.concatenate([[count], each])
+        for count, each in zip(((truth == 0).sum(), (truth == 1).sum()), accepted, strict=True)
+    )
+    fpr, tpr = _rate(false, int(false[0])), _rate(true, int(true[0]))
+    best = {f"tpr{k}": float(np.max(tpr, where=false <= k, initial=0.0)) for k in (0, 10)}
+    return {"auc": float(np.trapezoid(tpr[::-1], fpr[::-1])), **best}
+
+
+def _rate(counts: NDArray[np.int64], total: int) -> Floats:
+    return counts / total if total else np.full(len(counts), np.nan)
