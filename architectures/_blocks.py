@@ -13,9 +13,7 @@ def conv(inputs: int, maps: int, kernel: int, *, stride: int = 1, padding: str =
     if kernel % 2:
         return nn.Conv2d(inputs, maps, kernel, stride, padding=kernel // 2)
     before, after = (kernel - 1) // 2, kernel // 2
-    return nn.Sequential(
-        nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(inputs, maps, kernel, stride)
-    )
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(inputs, maps, kernel, stride))
 
 
 def batch_norm(maps: int) -> nn.BatchNorm2d:

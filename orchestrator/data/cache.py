@@ -103,9 +103,7 @@ def _key(release: Release, normalisation: str) -> str:
     return f"{release.set.name}-{normalisation}-{digest.hexdigest()[:16]}"
 
 
-def _pack(
-    release: Release, normalisation: str, folder: Path, max_bad: float, workers: int
-) -> Iterator[Progress]:
+def _pack(release: Release, normalisation: str, folder: Path, max_bad: float, workers: int) -> Iterator[Progress]:
     catalogue = read_labels(release.root, release.set)
     total, bands = len(release.objects), len(release.set.bands)
     _map(folder, (total, bands), "w+")
@@ -158,9 +156,7 @@ def _each_shard(
         # Fresh processes: a fork would copy whatever threads the caller has running.
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         cleanup.callback(pool.shutdown, wait=True, cancel_futures=True)
-        futures = {
-            pool.submit(_pack_shard, objects[start], normalisation, folder, start): start for start in starts
-        }
+        futures = {pool.submit(_pack_shard, objects[start], normalisation, folder, start): start for start in starts}
         for future in as_completed(futures):
             yield futures[future], future.result()
 

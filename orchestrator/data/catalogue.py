@@ -73,11 +73,7 @@ def _read(path: Path, into: Catalogue) -> None:
     numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     rows = csv.reader((line for _, line in numbered), skipinitialspace=True)
     header = [name.strip().lower() for name in next(rows, [])]
-    names = (
-        {name.strip().lower(): name.strip() for name in next(csv.reader([numbered[0][1]]))}
-        if numbered
-        else {}
-    )
+    names = {name.strip().lower(): name.strip() for name in next(csv.reader([numbered[0][1]]))} if numbered else {}
     label = next((name for name in LABELS if name in header), None)
     if "id" not in header or (label is None and path.name != TRUTH):
         expected = "ID" if path.name == TRUTH else "ID and is_lens, or ID and no_source"

@@ -1,7 +1,8 @@
-"""Reads one image from a FITS file, fast where it is plain and with astropy where it is not."""
+"""Reads cutouts from FITS files, fast where they are plain and with astropy where they are not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,19 @@ CARD, BLOCK = 80, 2880
 END = b"END" + 77 * b" "
 
 
+def read_cutout(paths: Sequence[Path]) -> Image:
+    """Read all bands of one object: (bands, SIZE, SIZE) float32; see `read_image`."""
+    return np.stack([read_image(path) for path in paths])
+
+
 def read_image(path: Path, size: int = SIZE) -> Image:
     """Read the image of a FITS file.
 
     A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
-    another BITPIX, scaled, compressed or in the first extension that holds an image.
+    another BITPIX, scaled, compressed (gzip too), or in the first extension that holds an image.
 
     Returns:
-        (size, size) float32, in the file's units.
+        (size, size) float32, in the file's units; some pixels may be NaN or infinite, not all.
 
     Raises:
         UnreadableCutout: no such file, no FITS, no image, another shape, or no finite pixel.
@@ -60,13 +66,20 @@ def _plain(content: bytes, size: int) -> Image | None:
         if card.rstrip(b" /") != f"{key:8}= {value:>20}".encode():
             return None
     begin = (end // BLOCK + 1) * BLOCK
-    if end % CARD or b"BSCALE" in header or b"BZERO" in header or len(content) < begin + 4 * size * size:
+    bytes_left = len(content) - begin
+    if end % CARD or b"BSCALE" in header or b"BZERO" in header or not 4 * size * size <= bytes_left <= _padded(size):
         return None
     block = np.frombuffer(content, ">f4", size * size, begin)
     return block.reshape(size, size).astype(np.float32)
 
 
+def _padded(size: int) -> int:
+    """Bytes of an image's data unit, which fills whole blocks."""
+    return -(-4 * size * size // BLOCK) * BLOCK
+
+
 def _unusual(path: Path, content: bytes) -> Image:
+    import gzip
     import io
     import warnings
 
@@ -75,6 +88,8 @@ def _unusual(path: Path, content: bytes) -> Image:
     if not content:
         raise UnreadableCutout(f"{path}: the file is empty")
     try:
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,13 +101,9 @@ def _unusual(path: Path, content: bytes) -> Image:
                             return np.ascontiguousarray(unit.data, dtype=np.float32)
     except UnreadableCutout:
         raise
-    except (
-        Exception
-    ) as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
+    except Exception as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
         reason = (str(error).splitlines() or [""])[0]
-        raise UnreadableCutout(
-            f"{path}: not a readable FITS file ({type(error).__name__}: {reason})"
-        ) from None
+        raise UnreadableCutout(f"{path}: not a readable FITS file ({type(error).__name__}: {reason})") from None
     raise UnreadableCutout(f"{path}: holds no image")
 
 

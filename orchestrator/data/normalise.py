@@ -1,7 +1,7 @@
 """Ways to bring pixels to the scale of a network's input; one way is one function, chosen by name.
 
 Each takes finite pixels (n, bands, h, w) and returns float32 of the same shape; every image and band is treated
-by itself, so the result does not depend on the company it is in.
+by itself, so the result does not depend on the company it is in. `prepare` makes pixels finite first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from orchestrator.data.challenge import MASKED
 
 Pixels = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -25,11 +27,13 @@ def zscale(images: Pixels) -> Pixels:
     """
     flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float32)
     low, high = zscale_limits(flat)
+    span = (high - low).astype(np.float32)
     # The limit in two float32 parts: their differences from the pixels round no worse than the pixels do.
     coarse = low.astype(np.float32)
-    flat -= coarse[:, None]
-    flat -= (low - coarse).astype(np.float32)[:, None]
-    flat /= np.where(high > low, high - low, 1.0).astype(np.float32)[:, None]
+    with np.errstate(over="ignore"):  # an infinite quotient is clipped to 1
+        flat -= coarse[:, None]
+        flat -= (low - coarse).astype(np.float32)[:, None]
+        flat /= np.where(span > 0, span, 1)[:, None]
     return np.clip(flat, 0, 1, out=flat).reshape(images.shape)
 
 
@@ -52,6 +56,23 @@ def none(images: Pixels) -> Pixels:
 
 
 NORMALISATIONS: dict[str, Callable[[Pixels], Pixels]] = {"zscale": zscale, "asinh": asinh, "none": none}
+
+
+def unmeasured(raw: Pixels) -> NDArray[np.bool_]:
+    """Tell the pixels without a measurement: masked, NaN or infinite."""
+    return (raw == MASKED) | ~np.isfinite(raw)
+
+
+def prepare(raw: Pixels, normalisation: str) -> tuple[Pixels, NDArray[np.int32]]:
+    """Make raw cutouts (n, bands, h, w) ready for a network.
+
+    Returns:
+        Normalised pixels of the same shape, and (n, bands) counts of the pixels without a measurement, which
+        were set to no flux before.
+    """
+    without = unmeasured(raw)
+    pixels = NORMALISATIONS[normalisation](np.where(without, np.float32(0), raw))
+    return pixels, without.sum(axis=(2, 3), dtype=np.int32)
 
 
 def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -43,8 +43,8 @@ def shares(scheme: str) -> tuple[float, float, float]:
     try:
         train, validation, test = (float(share) for share in scheme.split("/"))
     except ValueError:
-        train = validation = test = -1.0
-    if min(train, validation, test) <= 0 or abs(train + validation + test - 1) > 1e-6:
+        train = validation = test = 0.0
+    if not (min(train, validation, test) > 0 and abs(train + validation + test - 1) < 1e-6):
         raise RecipeError(
             f"split '{scheme}': allowed are 'lexactum', 'official', or three shares above 0"
             " that add up to 1, such as 0.7/0.1/0.2"

@@ -13,9 +13,7 @@ SHIFT, SMALLEST, SHEAR = 0.10, 0.75, 0.20
 """Limits of the paper: translations in images, scales, shears in pixels a pixel."""
 
 
-def augment(
-    images: Tensor, generator: torch.Generator, *, transformations: Sequence[str] = TRANSFORMATIONS
-) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator, *, transformations: Sequence[str] = TRANSFORMATIONS) -> Tensor:
     """Apply to each image a random number of the transformations, from none to all of them.
 
     The chosen ones are composed in the order of `TRANSFORMATIONS` to one affine map, with bilinear resampling.
@@ -88,9 +86,7 @@ def _resample(images: Tensor, maps: Tensor, which: Tensor) -> Tensor:
     middle[:2, 2] = (size - 1) / 2
     about_corner = (middle @ maps[rows] @ middle.inverse())[:, :2].to(images)
     rows = rows.to(images.device)
-    moved = warp_affine(
-        images[rows], about_corner, (size, size), padding_mode="reflection", align_corners=True
-    )
+    moved = warp_affine(images[rows], about_corner, (size, size), padding_mode="reflection", align_corners=True)
     result[rows] = moved
     return result
 

@@ -61,9 +61,7 @@ def roc(labels: ArrayLike, logits: ArrayLike) -> Roc:
     """
     truth, scores = np.asarray(labels), np.asarray(logits)
     if truth.shape != scores.shape or truth.ndim != 1:
-        raise ValueError(
-            f"labels {truth.shape} and logits {scores.shape}: two lists of one length are expected"
-        )
+        raise ValueError(f"labels {truth.shape} and logits {scores.shape}: two lists of one length are expected")
     if scores.dtype == np.float16:
         raise ValueError("float16 logits tie scores that differ; float32 or finer is expected")
     if not np.isin(truth, (0, 1)).all():

@@ -61,9 +61,7 @@ def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Traini
     """
     with _seeded(recipe.seed, 0, WEIGHTS, device):
         try:
-            network = architectures.create(
-                recipe.architecture, bands=bands, size=size, **recipe.hyperparameters
-            )
+            network = architectures.create(recipe.architecture, bands=bands, size=size, **recipe.hyperparameters)
         except ValueError as error:
             raise RecipeError(str(error)) from None
     network.to(device)
