@@ -70,30 +70,42 @@ def _read(path: Path, into: Catalogue) -> None:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    rows = csv.reader((line for _, line in numbered), skipinitialspace=True)
-    header = [name.strip().lower() for name in next(rows, [])]
-    names = {name.strip().lower(): name.strip() for name in next(csv.reader([numbered[0][1]]))} if numbered else {}
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    rows = [
+        (number, _cells(line, f"{path}:{number}"))
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    names = rows[0][1] if rows else []
+    header = [name.lower() for name in names]
     label = next((name for name in LABELS if name in header), None)
     if "id" not in header or (label is None and path.name != TRUTH):
         expected = "ID" if path.name == TRUTH else "ID and is_lens, or ID and no_source"
-        raise DataError(f"{path}: no column {expected} (its columns: {', '.join(header) or 'none'})")
+        raise DataError(f"{path}: no column {expected} (its columns: {', '.join(names) or 'none'})")
     at = {name: place for place, name in enumerate(header)}
-    numbers = [(names.get(name, name), place) for name, place in at.items() if name not in ("id", label)]
-    for (line, _), row in zip(numbered[1:], rows, strict=True):
+    numbers = [(names[place], place) for name, place in at.items() if name not in ("id", label)]
+    for line, row in rows[1:]:
         where = f"{path}:{line}"
         if len(row) != len(header):
             raise DataError(f"{where}: {len(row)} values where the header names {len(header)}")
-        if not row[at["id"]].strip().isdecimal():
-            raise DataError(f"{where}: ID '{row[at['id']]}' is not a number")
+        if not row[at["id"]].isdecimal():
+            raise DataError(f"{where}: ID '{row[at['id']]}' is not a whole number")
         identifier = int(row[at["id"]])
         if label is not None:
-            _put_label(identifier, label, row[at[label]].strip(), where, into)
+            _put_label(identifier, label, row[at[label]], where, into)
         for name, place in numbers:
             try:
                 into.columns.setdefault(name, {})[identifier] = float(row[place])
             except ValueError:
                 continue  # text, such as the kind of a galaxy
+
+
+def _cells(line: str, where: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+    except csv.Error as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _put_label(identifier: int, column: str, value: str, where: str, into: Catalogue) -> None:

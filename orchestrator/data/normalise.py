@@ -85,10 +85,11 @@ def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDAr
         Lower and upper limit, (n,) each.
     """
     stride = max(1, int(flat.shape[1] / SAMPLES))
-    samples = np.sort(flat[:, ::stride][:, :SAMPLES], axis=1).astype(np.float64)
+    samples = np.sort(flat[:, ::stride][:, :SAMPLES], axis=1)
+    median = np.median(samples, axis=1).astype(np.float64)  # rounded to the image's own type, as astropy does
+    samples = samples.astype(np.float64)
     count = samples.shape[1]
     low, high = samples[:, 0], samples[:, -1]
-    median = np.median(samples, axis=1)
     fewest = max(MIN_PIXELS, int(count * MAX_REJECT))
     width = max(1, int(count * 0.01))
 
