@@ -1,0 +1,104 @@
+"""Reads every cutout of a set and says what is wrong or odd, by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.data.catalogue import Catalogue
+from orchestrator.data.challenge import MASKED, CutoutFiles, ImagingSet, Release
+from orchestrator.data.fits import read_cutout
+from orchestrator.errors import UnreadableCutout
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one object's files hold.
+
+    Attributes:
+        id: of the object.
+        unreadable: why it cannot be read, or None.
+        oddities: what reads well and cannot be right, such as two bands with the same pixels.
+        masked: pixels without a measurement, per band.
+        content: a hash of all pixels; equal for equal objects.
+    """
+
+    id: int
+    unreadable: str | None = None
+    oddities: tuple[str, ...] = ()
+    masked: tuple[int, ...] = ()
+    content: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings on one set; the lists hold identifiers, or identifier and reason."""
+
+    objects: int
+    lenses: int
+    others: int
+    unreadable: tuple[tuple[int, str], ...]
+    suspect: tuple[tuple[int, str], ...]
+    unlabelled: tuple[int, ...]
+    missing: tuple[int, ...]
+    incomplete: tuple[tuple[int, str], ...]
+    masked_objects: int
+    masked_pixels: dict[str, int]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found that a person should look at."""
+        return not (self.unreadable or self.suspect or self.unlabelled or self.missing or self.incomplete)
+
+
+def check(release: Release) -> Iterator[Checked]:
+    """Read and judge the objects one by one."""
+    for files in release.objects:
+        yield _check(files, release.set)
+
+
+def report(release: Release, catalogue: Catalogue, checked: Iterable[Checked]) -> Report:
+    """Sum up what was found."""
+    found = list(checked)
+    same: dict[int, list[int]] = defaultdict(list)
+    for each in found:
+        if each.unreadable is None:
+            same[each.content].append(each.id)
+    suspect = [(each.id, oddity) for each in found for oddity in each.oddities]
+    for ids in same.values():
+        suspect += [(other, f"holds the same pixels as {ids[0]}") for other in ids[1:]]
+    present = {each.id for each in release.objects} | release.incomplete.keys()
+    labels = [catalogue.labels.get(each.id) for each in found]
+    masks = np.array([each.masked for each in found if each.masked]).reshape(-1, len(release.set.bands))
+    return Report(
+        objects=len(found),
+        lenses=labels.count(1),
+        others=labels.count(0),
+        unreadable=tuple((each.id, each.unreadable) for each in found if each.unreadable is not None),
+        suspect=tuple(sorted(suspect)),
+        unlabelled=tuple(sorted(present - catalogue.labels.keys())),
+        missing=tuple(sorted(catalogue.labels.keys() - present)),
+        incomplete=tuple((each, f"no file for {', '.join(bands)}") for each, bands in release.incomplete.items()),
+        masked_objects=int(masks.any(axis=1).sum()),
+        masked_pixels={band.name: int(masks[:, n].sum()) for n, band in enumerate(release.set.bands)},
+    )
+
+
+def _check(files: CutoutFiles, imaging: ImagingSet) -> Checked:
+    try:
+        pixels = read_cutout(files.paths)
+    except UnreadableCutout as error:
+        return Checked(files.id, str(error))
+    oddities = []
+    for n, band in enumerate(imaging.bands):
+        twins = [other.name for m, other in enumerate(imaging.bands[:n]) if np.array_equal(pixels[n], pixels[m])]
+        if twins:
+            oddities.append(f"band {band.name} holds the same pixels as {twins[0]}")
+        if np.ptp(pixels[n]) == 0:
+            oddities.append(f"band {band.name} is constant")
+    without = (pixels == MASKED) | ~np.isfinite(pixels)
+    masked = tuple(int(each) for each in without.sum(axis=(1, 2)))
+    return Checked(files.id, None, tuple(oddities), masked, hash(pixels.tobytes()))
