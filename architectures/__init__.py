@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +28,26 @@ def hyperparameters(name: str) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 
 
-def create(name: str, *, bands: int, size: int = 101, **chosen: Any) -> nn.Module:
-    """Build a network; its weights are drawn from torch's global generator.
+def check_hyperparameters(name: str, chosen: Mapping[str, Any]) -> None:
+    """Refuse what a network would not take.
 
     Raises:
-        ValueError: no such network or hyperparameter, a value out of range, or images too small for it.
+        ValueError: no such network or hyperparameter, or a value out of range.
     """
     known = hyperparameters(name)
     for key, value in chosen.items():
         if key not in known:
             raise ValueError(f"{name} has no hyperparameter '{key}' (allowed: {', '.join(known)})")
         _check(f"{name}: {key}", value, known[key])
+
+
+def create(name: str, *, bands: int, size: int = 101, **chosen: Any) -> nn.Module:
+    """Build a network; its weights are drawn from torch's global generator.
+
+    Raises:
+        ValueError: no such network or hyperparameter, a value out of range, or images too small for it.
+    """
+    check_hyperparameters(name, chosen)
     try:
         return _network(name)(bands, size, **chosen)
     except RuntimeError:

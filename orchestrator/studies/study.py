@@ -1,0 +1,210 @@
+"""A study: one TOML file that says what is trained, what varies, and what the best is."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import architectures as networks
+import search_spaces
+from orchestrator.errors import RecipeError, StudyError, one_of
+from orchestrator.learning.metrics import LOWER_IS_BETTER, METRICS
+from orchestrator.learning.recipe import Recipe, recipe
+
+if TYPE_CHECKING:
+    import optuna
+
+Value = bool | int | float | str
+
+
+class Range(BaseModel):
+    """What one setting may be: some choices, or all from low to high; whole numbers where both are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    choices: list[Value] | None = Field(None, min_length=1)
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+
+    def corners(self) -> list[Value]:
+        """The choices, or both ends."""
+        if self.choices is not None:
+            return self.choices
+        assert self.low is not None and self.high is not None
+        return [self.low, self.high]
+
+    def problem(self) -> str | None:
+        """What is wrong with it."""
+        if (self.choices is None) == (self.low is None or self.high is None):
+            return "either 'choices', or 'low' and 'high' are expected"
+        if self.low is not None and self.high is not None:
+            if self.low >= self.high:
+                return f"low = {self.low} is not below high = {self.high}"
+            if self.log and self.low <= 0:
+                return f"low = {self.low}: a logarithmic range lies above 0"
+        return None
+
+    def suggest(self, trial: optuna.Trial, key: str) -> Value:
+        """Let the sampler pick a value."""
+        if self.choices is not None:
+            return trial.suggest_categorical(key, self.choices)  # type: ignore[arg-type]
+        assert self.low is not None and self.high is not None
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(key, self.low, self.high, log=self.log)
+        return trial.suggest_float(key, self.low, self.high, log=self.log)
+
+
+class Study(BaseModel):
+    """A parsed study file.
+
+    Attributes:
+        name: of the file.
+        description: a sentence for people.
+        data: a folder or a name of `orchestrator.data.datasets`.
+        test_data: a set to test on, which the split `official` needs.
+        architectures: networks; each is searched by itself.
+        epochs: counts that get a row each; one training passes them all.
+        maximise: the metric of the validation set that decides; one of which less is better is minimised.
+        sampler: ``grid`` tries every combination of choices, ``tpe`` and ``random`` draw `trials` times.
+        trials: for each network; not for a grid.
+        fixed: settings of the recipe that do not vary.
+        search: setting → range.
+        hyperparameters: network → its hyperparameter → range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    description: str = ""
+    data: str
+    test_data: str | None = None
+    architectures: list[str] = Field(min_length=1)
+    epochs: list[int] = Field(min_length=1)
+    maximise: str = "auc"
+    sampler: Literal["grid", "tpe", "random"] = "grid"
+    trials: int | None = Field(None, ge=1, le=100_000)
+    fixed: dict[str, Any] = {}
+    search: dict[str, Range] = {}
+    hyperparameters: dict[str, dict[str, Range]] = {}
+
+    @property
+    def direction(self) -> str:
+        """As Optuna calls it."""
+        return "minimize" if self.maximise in LOWER_IS_BETTER else "maximize"
+
+    def ranges(self, architecture: str) -> dict[str, Range]:
+        """All that varies for a network; its own hyperparameters with a prefix."""
+        own = self.hyperparameters.get(architecture, {})
+        return {**self.search, **{f"hyperparameters.{key}": each for key, each in own.items()}}
+
+    def suggest(self, trial: optuna.Trial, architecture: str) -> Recipe:
+        """Draw one training."""
+        ranges = self.ranges(architecture)
+        return self.recipe(architecture, {key: each.suggest(trial, key) for key, each in ranges.items()})
+
+    def recipe(self, architecture: str, chosen: dict[str, Any]) -> Recipe:
+        """Make a training of what was chosen."""
+        prefix = "hyperparameters."
+        own = {key.removeprefix(prefix): value for key, value in chosen.items() if key.startswith(prefix)}
+        rest = {key: value for key, value in chosen.items() if not key.startswith(prefix)}
+        values = {**self.fixed, **rest, "architecture": architecture, "epochs": max(self.epochs)}
+        if own:
+            values["hyperparameters"] = own
+        return recipe(values)
+
+    def grid(self, architecture: str) -> list[dict[str, Any]]:
+        """Every combination of the choices."""
+        ranges = self.ranges(architecture)
+        return [
+            dict(zip(ranges, each, strict=True)) for each in itertools.product(*(r.corners() for r in ranges.values()))
+        ]
+
+    def wanted(self, architecture: str) -> int:
+        """How many trials a network gets."""
+        return len(self.grid(architecture)) if self.sampler == "grid" else self.trials or 1
+
+
+def names() -> tuple[str, ...]:
+    """The studies there are: files of `search_spaces` in the working directory, then those that come along."""
+    return tuple(sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")}))
+
+
+def load(name: str) -> Study:
+    """Read a study by the name of its file, or by its path.
+
+    Raises:
+        StudyError: no such study, a typo in it, or a range with a corner that no training takes.
+    """
+    paths = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in _folders()]
+    path = next((each for each in paths if each.is_file()), None)
+    if path is None:
+        raise StudyError(one_of("study", name, names()))
+    try:
+        content = tomllib.loads(path.read_text())
+        study = Study.model_validate({**content, "name": path.stem})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise StudyError(f"{path}: {_first_problem(error)}") from None
+    for problem in _problems(study):
+        raise StudyError(f"{path}: {problem}")
+    return study
+
+
+def _folders() -> tuple[Path, ...]:
+    return Path("search_spaces"), Path(search_spaces.__file__).parent
+
+
+def _problems(study: Study) -> Iterator[str]:
+    for name in (*study.architectures, *study.hyperparameters):
+        if name not in networks.names():
+            yield one_of("network", name, networks.names())
+    for name in study.hyperparameters:
+        if name not in study.architectures:
+            yield f"hyperparameters.{name}: not among the study's architectures"
+    if sorted(set(study.epochs)) != study.epochs or study.epochs[0] < 1:
+        yield f"epochs = {study.epochs}: ascending whole numbers above 0 are expected"
+    if study.maximise not in METRICS:
+        yield f"maximise: {one_of('metric', study.maximise, tuple(METRICS))}"
+    if study.sampler == "grid" and study.trials is not None:
+        yield "trials: a grid has as many as it has combinations (allowed with sampler 'tpe' or 'random')"
+    if study.fixed.get("split") == "official" and study.test_data is None:
+        yield "split 'official' needs test_data, a set to test on"
+    settings = tuple(key for key in Recipe.model_fields if key not in ("architecture", "epochs", "hyperparameters"))
+    for table, keys in (("fixed", study.fixed), ("search", study.search)):
+        for key in keys:
+            if key not in settings:
+                yield f"{table}: {one_of('setting', key, settings)}"
+    for architecture in study.architectures:
+        for key, each in study.ranges(architecture).items():
+            if (problem := each.problem()) is not None:
+                yield f"search.{key}: {problem}"
+            elif study.sampler == "grid" and each.choices is None:
+                yield f"search.{key}: a grid needs 'choices'"
+            for value in each.corners() if each.problem() is None else []:
+                try:
+                    made = study.recipe(architecture, {key: value})
+                    networks.check_hyperparameters(architecture, made.hyperparameters)
+                except (RecipeError, ValueError) as error:
+                    yield f"search.{key}: {error}"
+        try:
+            study.recipe(architecture, {})
+        except RecipeError as error:
+            yield f"fixed: {error}"
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = Range.model_fields if problem["loc"][0] in ("search", "hyperparameters") else Study.model_fields
+        return one_of("key", key.rpartition(".")[2], tuple(each for each in fields if each != "name"))
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing"
+    return f"{key} = {problem['input']!r}: {problem['msg'].lower()}"
