@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+LARGEST = 65_536
+"""Of maps and neurons; with more, a layer's weights would not fit anywhere."""
+
 
 def names() -> tuple[str, ...]:
     """The names of all networks, without importing any."""
@@ -29,12 +32,12 @@ def hyperparameters(name: str) -> dict[str, Any]:
 
 
 def check_hyperparameters(name: str, chosen: Mapping[str, Any]) -> None:
-    """Refuse what a network would not take.
+    """Refuse what a network would not take; imports it only where something was chosen.
 
     Raises:
-        ValueError: no such network or hyperparameter, or a value out of range.
+        ValueError: no such hyperparameter, or a value out of range; of a chosen network, no such network.
     """
-    known = hyperparameters(name)
+    known = hyperparameters(name) if chosen else {}
     for key, value in chosen.items():
         if key not in known:
             raise ValueError(f"{name} has no hyperparameter '{key}' (allowed: {', '.join(known)})")
@@ -45,13 +48,14 @@ def create(name: str, *, bands: int, size: int = 101, **chosen: Any) -> nn.Modul
     """Build a network; its weights are drawn from torch's global generator.
 
     Raises:
-        ValueError: no such network or hyperparameter, a value out of range, or images too small for it.
+        ValueError: no such network or hyperparameter, a value out of range, images too small for the network, or a
+            network too large for the memory.
     """
     check_hyperparameters(name, chosen)
     try:
         return _network(name)(bands, size, **chosen)
-    except RuntimeError:
-        raise ValueError(f"{name}: images of {size} x {size} pixels are too small for it") from None
+    except (ValueError, RuntimeError) as error:  # torch has no error of its own for memory that it does not get
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _network(name: str) -> type[nn.Module]:
@@ -62,9 +66,9 @@ def _network(name: str) -> type[nn.Module]:
 
 
 def _check(what: str, value: Any, default: Any) -> None:
-    """A count is a whole number above 0, a probability lies in [0, 1)."""
+    """A count is a whole number from 1 on, a probability lies in [0, 1)."""
     if isinstance(default, int):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{what} = {value!r}: a whole number above 0 is expected")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+            raise ValueError(f"{what} = {value!r}: a whole number from 1 to {LARGEST} is expected")
     elif not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
         raise ValueError(f"{what} = {value!r}: a number from 0 to below 1 is expected")

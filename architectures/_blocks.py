@@ -31,14 +31,17 @@ def initialise(network: nn.Module) -> None:
 
 
 def flat_features(features: nn.Module, bands: int, size: int) -> int:
-    """How many numbers the flattened output of `features` has; RuntimeError where nothing is left of the image."""
+    """How many numbers the flattened output of `features` has; ValueError where nothing is left of the image."""
     training = features.training
-    with torch.no_grad():
-        count = features.eval()(torch.zeros(1, bands, size, size)).numel()
+    try:
+        with torch.no_grad():
+            count: int = features.eval()(torch.zeros(1, bands, size, size)).numel()
+    except RuntimeError:
+        count = 0
     features.train(training)
     if count == 0:
-        raise RuntimeError("no pixel is left")
-    return int(count)
+        raise ValueError(f"images of {size} x {size} pixels are too small for it")
+    return count
 
 
 class Bottleneck(nn.Module):

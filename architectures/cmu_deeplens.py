@@ -7,6 +7,8 @@ Where the appendix is silent: bottlenecks of 1×1, 3×3 and 1×1 with n/2, n/2 a
 LEXACTUM's code has a further ELU after every convolution of a block; neither paper has, nor has this network.
 """
 
+import itertools
+
 from torch import Tensor, nn
 
 from architectures._blocks import Bottleneck, batch_norm, conv, flat_features, initialise
@@ -19,12 +21,8 @@ class Network(nn.Module):
         super().__init__()
         groups = [width * 2**group for group in range(5)]
         blocks: list[nn.Module] = [Bottleneck(width, width) for _ in range(3)]
-        for inputs, maps in zip(groups, groups[1:], strict=False):
-            blocks += [
-                Bottleneck(inputs, maps, downsample=True),
-                Bottleneck(maps, maps),
-                Bottleneck(maps, maps),
-            ]
+        for inputs, maps in itertools.pairwise(groups):
+            blocks += [Bottleneck(inputs, maps, downsample=True), Bottleneck(maps, maps), Bottleneck(maps, maps)]
         self.features = nn.Sequential(
             *(conv(bands, width, 7), nn.ELU(), batch_norm(width)),
             *blocks,

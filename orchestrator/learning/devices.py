@@ -28,12 +28,16 @@ def choose(name: str | None = None) -> torch.device:
     return torch.device(name or there[0])
 
 
+def model(device: torch.device) -> str:
+    """What a GPU is sold as; of any other device the name it goes by here."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def describe(device: torch.device) -> dict[str, str]:
     """What a person needs to compare timings: the device, the processor, cores and memory."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "device": kind,
+        "device": model(device),
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory:.0f} GiB",
@@ -46,6 +50,19 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"
+
+
+def room_for_data(device: torch.device) -> int:
+    """Bytes that a training set may fill on the device: half of what is free on a GPU with memory of its own.
+
+    The other half is for the network and its gradients. Elsewhere the data are as near as can be already.
+    """
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
+
+
+def reproducible() -> AbstractContextManager[object]:
+    """On CUDA, convolve in full float32 and with algorithms that give the same bits each time."""
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

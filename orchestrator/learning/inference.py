@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orchestrator.learning.devices import autocast
+from orchestrator.learning.devices import reproducible
 
 
 def score(
@@ -20,9 +20,8 @@ def score(
     *,
     rows: NDArray[np.int64] | None = None,
     batch_size: int = 64,
-    precision: str = "float32",
 ) -> NDArray[np.float64]:
-    """Compute the logits of many cutouts, batch by batch.
+    """Compute the logits of many cutouts, batch by batch, in float32: half precision ties what a network tells apart.
 
     Args:
         network: images (n, bands, size, size) to logits (n,); one exported by torch.export will do.
@@ -30,28 +29,28 @@ def score(
         device: where the network is.
         rows: which of them, by default all.
         batch_size: images at once.
-        precision: see `orchestrator.learning.devices`.
 
     Returns:
-        (rows,) float64. Probabilities in float16 or float32 saturate, and tie what the network tells apart.
+        (rows,) float64; probabilities would saturate.
     """
     chosen = np.arange(len(pixels)) if rows is None else rows
     logits = np.empty(len(chosen))
-    with evaluating(network), torch.inference_mode(), autocast(device, precision):
+    with evaluating(network), torch.inference_mode():
         for start in range(0, len(chosen), batch_size):
             part = np.ascontiguousarray(pixels[chosen[start : start + batch_size]])
-            logits[start : start + len(part)] = network(torch.from_numpy(part).to(device)).double().cpu()
+            logits[start : start + len(part)] = network(torch.from_numpy(part).to(device)).cpu()
     return logits
 
 
 @contextmanager
 def evaluating(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Switch dropout and batch statistics off for a while; an exported network has them off for good."""
-    training = isinstance(network, nn.Module) and network.training
-    if training:
+    switched = isinstance(network, nn.Module) and network.training and not isinstance(network, torch.fx.GraphModule)
+    if switched:
         network.eval()  # type: ignore[attr-defined]
     try:
-        yield
+        with reproducible():
+            yield
     finally:
-        if training:
+        if switched:
             network.train()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import architectures
 from orchestrator.data.normalise import NORMALISATIONS
@@ -22,11 +22,13 @@ PAPER_EPOCHS = (5, 10, 25, 50, 100, 250)
 class Recipe(BaseModel):
     """One training, decided whole: equal recipes on equal data give equal networks.
 
+    A wrong name, split or hyperparameter raises RecipeError itself; `recipe` says everything else so, too.
+
     Attributes:
         architecture: a file name of `architectures/`.
         hyperparameters: what that network takes beside its bands.
         normalisation: a name of `NORMALISATIONS`.
-        augment: the transformations drawn from, for each image and epoch; empty switches augmentation off.
+        augment: the transformations drawn from, for each image and epoch; none switches augmentation off.
         learning_rate: of Adam, whose other defaults are betas 0.9 and 0.999, eps 1e-7 (those of Keras, which
             LEXACTUM used).
         batch_size: images a step. LEXACTUM's tables used 8.
@@ -39,7 +41,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     architecture: str
-    hyperparameters: dict[str, bool | int | float | str] = {}
+    hyperparameters: dict[str, Any] = {}
     normalisation: str = "zscale"
     augment: tuple[str, ...] = TRANSFORMATIONS
     learning_rate: float = Field(1e-3, gt=0, le=1)
@@ -49,6 +51,37 @@ class Recipe(BaseModel):
     split: str = "0.7/0.1/0.2"
     seed: int = Field(0, ge=0, lt=2**32)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @field_validator("architecture")
+    @classmethod
+    def _architecture(cls, name: str) -> str:
+        return _known("network", name, architectures.names())
+
+    @field_validator("normalisation")
+    @classmethod
+    def _normalisation(cls, name: str) -> str:
+        return _known("normalisation", name, tuple(NORMALISATIONS))
+
+    @field_validator("augment")
+    @classmethod
+    def _augment(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """In the order they are composed, so that equal trainings have equal digests."""
+        chosen = {_known("transformation", name, TRANSFORMATIONS) for name in names}
+        return tuple(name for name in TRANSFORMATIONS if name in chosen)
+
+    @field_validator("split")
+    @classmethod
+    def _split(cls, scheme: str) -> str:
+        shares(scheme)
+        return scheme
+
+    @model_validator(mode="after")
+    def _hyperparameters(self) -> Recipe:
+        try:
+            architectures.check_hyperparameters(self.architecture, self.hyperparameters)
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
+        return self
 
     @property
     def digest(self) -> str:
@@ -72,23 +105,15 @@ def recipe(values: Mapping[str, Any]) -> Recipe:
     """
     lists = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
-        made = Recipe.model_validate(lists)
+        return Recipe.model_validate(lists)
     except ValidationError as error:
         raise RecipeError(_first_problem(error)) from None
-    if made.architecture not in architectures.names():
-        raise RecipeError(one_of("network", made.architecture, architectures.names()))
-    if made.normalisation not in NORMALISATIONS:
-        raise RecipeError(one_of("normalisation", made.normalisation, tuple(NORMALISATIONS)))
-    for name in made.augment:
-        if name not in TRANSFORMATIONS:
-            raise RecipeError(one_of("transformation", name, TRANSFORMATIONS))
-    shares(made.split)
-    known = tuple(architectures.hyperparameters(made.architecture))
-    for name in made.hyperparameters:
-        if name not in known:
-            what = f"hyperparameter of {made.architecture}"
-            raise RecipeError(one_of(what, name, known))
-    return made
+
+
+def _known(what: str, name: str, allowed: tuple[str, ...]) -> str:
+    if name not in allowed:
+        raise RecipeError(one_of(what, name, allowed))
+    return name
 
 
 def _first_problem(error: ValidationError) -> str:

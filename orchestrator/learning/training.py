@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import architectures
 from orchestrator.errors import RecipeError
 from orchestrator.learning.batches import Batch
-from orchestrator.learning.devices import autocast, resolve_precision
+from orchestrator.learning.devices import autocast, reproducible, resolve_precision
 from orchestrator.learning.recipe import Recipe
 
 WEIGHTS, DROPOUT = 0, 1
@@ -86,16 +86,17 @@ def train(
         validate: what else to know of the network after each epoch.
 
     Raises:
-        RecipeError: the loss is no longer finite.
+        RecipeError: the loss or the network is no longer finite.
     """
     while training.epoch < until:
         number, start = training.epoch + 1, time.perf_counter()
-        with _seeded(training.recipe.seed, number, DROPOUT, training.device):
+        with _seeded(training.recipe.seed, number, DROPOUT, training.device), reproducible():
             loss, accuracy = _one_epoch(training, batches(number))
         seconds = time.perf_counter() - start
-        if not np.isfinite(loss):
+        finite = all(each.isfinite().all() for each in training.network.state_dict().values())
+        if not (finite and np.isfinite(loss)):
             raise RecipeError(
-                f"{training.recipe.architecture}: the loss is {loss} in epoch {number};"
+                f"{training.recipe.architecture} diverged in epoch {number}, with a loss of {loss:g};"
                 f" a learning_rate below {training.recipe.learning_rate:g} may help"
             )
         training.epoch = number
@@ -114,7 +115,7 @@ def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, flo
         logits = logits.float()
         loss = binary_cross_entropy_with_logits(logits, labels)
         training.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()
         summed += loss.detach() * len(labels)
         right += ((logits.detach() > 0) == (labels > 0.5)).sum()
@@ -132,17 +133,18 @@ def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    torch.save(
-        {
-            "recipe": training.recipe.model_dump(mode="json"),
-            "epoch": training.epoch,
-            "network": training.network.state_dict(),
-            "optimiser": training.optimiser.state_dict(),
-            "notes": dict(notes),
-        },
-        partial,
-    )
-    partial.replace(path)
+    state = {
+        "recipe": training.recipe.model_dump(mode="json"),
+        "epoch": training.epoch,
+        "network": training.network.state_dict(),
+        "optimiser": training.optimiser.state_dict(),
+        "notes": dict(notes),
+    }
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def restore(training: Training, path: Path) -> dict[str, Any]:
@@ -153,14 +155,16 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
     """
     try:
         stored = torch.load(path, map_location=training.device, weights_only=True)
-        recipe = stored["recipe"]
-    except Exception as error:
-        raise RecipeError(f"{path}: not a readable checkpoint ({error}); remove it to start anew") from None
-    if recipe != training.recipe.model_dump(mode="json"):
+        same = stored["recipe"] == training.recipe.model_dump(mode="json")
+        if same:
+            training.network.load_state_dict(stored["network"])
+            training.optimiser.load_state_dict(stored["optimiser"])
+            training.epoch = stored["epoch"]
+    except Exception as error:  # a broken file can raise anything
+        reason = str(error).partition("\n")[0]
+        raise RecipeError(f"{path}: not a readable checkpoint ({reason}); remove it to start anew") from None
+    if not same:
         raise RecipeError(f"{path}: a checkpoint of another recipe; remove it to start anew")
-    training.network.load_state_dict(stored["network"])
-    training.optimiser.load_state_dict(stored["optimiser"])
-    training.epoch = stored["epoch"]
     notes: dict[str, Any] = stored["notes"]
     return notes
 
