@@ -1,1 +1,50 @@
-"""The command line: parse, call one function, print."""
+"""The command line: parse, call one function, print. What is heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.data import data
+from orchestrator.cli.evaluate import evaluate
+from orchestrator.cli.quickstart import quickstart
+from orchestrator.cli.registry import registry
+from orchestrator.cli.studies import studies, sweep, table
+from orchestrator.cli.train import train
+from orchestrator.cli.ui import ui
+from orchestrator.errors import OrchestratorError
+
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+class _Refusal(click.ClickException):
+    """One line for the user; the exit status is that of a wrong option."""
+
+    exit_code = 2
+
+
+class _Orchestrator(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except OrchestratorError as error:
+            raise _Refusal(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from here.", err=True)
+            context.exit(STOPPED)
+
+
+@click.group(cls=_Orchestrator, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
+def main() -> None:
+    """Train, sweep, compare and promote networks that find strong gravitational lenses.
+
+    Begin with `orchestrator quickstart`.
+    """
+
+
+for command in (quickstart, data, train, sweep, table, studies, registry, evaluate, ui):
+    main.add_command(command)

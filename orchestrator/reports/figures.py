@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.data.catalogue import read_labels
+from orchestrator.data.challenge import scan
+from orchestrator.data.fits import read_cutout
+from orchestrator.data.normalise import prepare
+from orchestrator.errors import DataError, UnreadableCutout
 from orchestrator.learning.metrics import Roc, auc
 
 
@@ -40,6 +46,51 @@ def roc_page(curve: Roc, title: str) -> str:
         updatemenus=[{"type": "buttons", "direction": "right", "x": 1, "y": 1.12, "buttons": scales}],
     )
     return str(figure.to_html(include_plotlyjs="cdn"))
+
+
+def contact_sheet_of(root: Path, count: int, columns: int, normalisation: str, path: Path) -> None:
+    """Write a contact sheet of a set: its first lenses, then its first others.
+
+    Args:
+        root: a folder in the challenge's layout.
+        count: cutouts of each class.
+        columns: cutouts a row.
+        normalisation: ``zscale`` shows one set's grey levels as they are trained on; Ground is shown in colours, I, R
+            and G as red, green and blue.
+        path: the PNG file to write.
+
+    Raises:
+        DataError: no set there, or no labelled cutout that can be read.
+    """
+    release = scan(root)
+    labels = read_labels(root, release.set).labels
+    shown: dict[int, list[NDArray[np.float32]]] = {1: [], 0: []}
+    for files in release.objects:
+        of_class = shown.get(labels.get(files.id, -1))
+        if of_class is None or len(of_class) == count:
+            continue
+        with contextlib.suppress(UnreadableCutout):
+            of_class.append(read_cutout(files.paths))
+    if not any(shown.values()):
+        raise DataError(f"{root}: no cutout here has a label and can be read")
+    blocks = []
+    for cutouts in filter(None, shown.values()):
+        images, _ = prepare(np.stack(cutouts), normalisation)
+        blank = np.ones((-len(images) % columns, *images.shape[1:]), np.float32)
+        blocks.append(np.concatenate([_stretched(images), blank]))
+    images = np.concatenate(blocks)
+    bands = [band.name for band in release.set.bands]
+    colours = (
+        images[:, 0] if len(bands) == 1 else images[:, [bands.index(name) for name in "IRG"]].transpose(0, 2, 3, 1)
+    )
+    contact_sheet(colours, columns, path)
+
+
+def _stretched(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring what a normalisation leaves to [0, 1], all of an image's bands together: colours stay."""
+    low, high = np.percentile(images, (0.5, 99.8), axis=(1, 2, 3), keepdims=True)
+    stretched: NDArray[np.float32] = (images - low) / np.where(high > low, high - low, 1)
+    return stretched
 
 
 def contact_sheet(cutouts: NDArray[np.float32], columns: int, path: Path) -> None:

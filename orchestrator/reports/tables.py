@@ -1,15 +1,27 @@
-"""The table of results: one row per network and epoch count, as text, CSV, Markdown or JSON."""
+"""The table of results: one row per network and epoch count, for a terminal, or as CSV, Markdown or JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-METRICS = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "seconds_per_image")
-FORMATS = ("text", "csv", "markdown", "json")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = {
+    "auc": ("AUC", 4),
+    "tpr": ("TPR", 4),
+    "fpr": ("FPR", 4),
+    "tpr0": ("TPR0", 4),
+    "tpr10": ("TPR10", 4),
+    "val_auc": ("val AUC", 4),
+    "seconds_per_image": ("s/image", 5),
+}
+"""Metric → its heading and its digits; all of the test set but `val_…`, which is of the validation set."""
 
 
 @dataclass(frozen=True)
@@ -17,45 +29,68 @@ class Row:
     """One training at one of its epoch counts, as it was recorded."""
 
     run_id: str
+    set: str
+    dataset: str
     model: str
     epochs: int
     seed: int
     metrics: dict[str, float]
 
 
-def render(rows: Sequence[Row], form: str) -> str:
-    """Write the table in one of `FORMATS`; the numbers of csv and json are not rounded."""
-    if form == "json":
-        return json.dumps([{**_keys(row), **row.metrics} for row in rows], indent=1)
-    header = ["model", "epochs", "seed", *METRICS, "run_id"]
-    if form == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            values = [row.metrics.get(name, "") for name in METRICS]
-            writer.writerow([row.model, row.epochs, row.seed, *values, row.run_id])
-        return text.getvalue().rstrip("\n")
-    cells = [header[:-1]]
+def as_table(rows: Sequence[Row]) -> Table:
+    """For a terminal."""
+    return table(["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())], map(_cells, rows))
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """With a header, and with every digit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["set", "model", "epochs", "seed", *COLUMNS, "run_id"])
     for row in rows:
-        values = [_number(name, row.metrics.get(name)) for name in METRICS]
-        cells.append([row.model, str(row.epochs), str(row.seed), *values])
-    if form == "markdown":
-        lines = ["| " + " | ".join(line) + " |" for line in cells]
-        lines.insert(1, "|" + " --- |" + " ---: |" * (len(header) - 2))
-        return "\n".join(lines)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in cells
-    )
+        values = [row.metrics.get(name, "") for name in COLUMNS]
+        writer.writerow([row.set, row.model, row.epochs, row.seed, *values, row.run_id])
+    return text.getvalue().rstrip("\n")
 
 
-def _keys(row: Row) -> dict[str, str | int]:
-    return {"model": row.model, "epochs": row.epochs, "seed": row.seed, "run_id": row.run_id}
+def as_markdown(rows: Sequence[Row]) -> str:
+    """For a paper's draft or a wiki."""
+    header = ["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())]
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, *map(_cells, rows)]]
+    return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(header) - 1), *lines[1:]])
 
 
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.6f}" if name.startswith("seconds") else f"{value:.4f}"
+def as_json(rows: Sequence[Row]) -> str:
+    """A list of objects, with every metric that was recorded and every digit."""
+    keys = ("set", "dataset", "model", "epochs", "seed", "run_id")
+    return json.dumps([{**{key: getattr(row, key) for key in keys}, **row.metrics} for row in rows], indent=1)
+
+
+FORMATS: dict[str, Callable[[Sequence[Row]], str | Table]] = {
+    "text": as_table,
+    "csv": as_csv,
+    "markdown": as_markdown,
+    "json": as_json,
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table for a terminal, narrow enough for 80 columns; what looks like a number is aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    cells = list(rows)
+    made = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for place, name in enumerate(header):
+        numbers = all(row[place][:1].isdigit() or row[place] in ("-", "") for row in cells)
+        made.add_column(name, justify="right" if numbers else "left")
+    for row in cells:
+        made.add_row(*row)
+    return made
+
+
+def _cells(row: Row) -> list[str]:
+    values = [
+        f"{row.metrics[name]:.{digits}f}" if name in row.metrics else "-" for name, (_, digits) in COLUMNS.items()
+    ]
+    return [row.model, str(row.epochs), str(row.seed), *values]

@@ -6,9 +6,9 @@ import itertools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 import architectures as networks
 import search_spaces
@@ -22,42 +22,56 @@ if TYPE_CHECKING:
 Value = bool | int | float | str
 
 
-class Range(BaseModel):
-    """What one setting may be: some choices, or all from low to high; whole numbers where both are."""
+class Choices(BaseModel):
+    """One of these values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    choices: list[Value] | None = Field(None, min_length=1)
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
+    choices: list[Value] = Field(min_length=1)
 
     def corners(self) -> list[Value]:
-        """The choices, or both ends."""
-        if self.choices is not None:
-            return self.choices
-        assert self.low is not None and self.high is not None
-        return [self.low, self.high]
+        """Every choice."""
+        return self.choices
 
-    def problem(self) -> str | None:
-        """What is wrong with it."""
-        if (self.choices is None) == (self.low is None or self.high is None):
-            return "either 'choices', or 'low' and 'high' are expected"
-        if self.low is not None and self.high is not None:
-            if self.low >= self.high:
-                return f"low = {self.low} is not below high = {self.high}"
-            if self.log and self.low <= 0:
-                return f"low = {self.low}: a logarithmic range lies above 0"
-        return None
+    def suggest(self, trial: optuna.Trial, key: str) -> Value:
+        """Let the sampler pick one."""
+        return trial.suggest_categorical(key, self.choices)  # type: ignore[return-value]
+
+
+class Interval(BaseModel):
+    """All from low to high, both included; whole numbers where both are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Interval:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low} is not below high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low}: a logarithmic range lies above 0")
+        return self
+
+    def corners(self) -> list[Value]:
+        """Both ends."""
+        return [self.low, self.high]
 
     def suggest(self, trial: optuna.Trial, key: str) -> Value:
         """Let the sampler pick a value."""
-        if self.choices is not None:
-            return trial.suggest_categorical(key, self.choices)  # type: ignore[arg-type]
-        assert self.low is not None and self.high is not None
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.log)
         return trial.suggest_float(key, self.low, self.high, log=self.log)
+
+
+def _kind(value: Any) -> str:
+    return "choices" if isinstance(value, (Choices, dict)) and "choices" in dict(value) else "interval"
+
+
+Range = Annotated[Annotated[Choices, Tag("choices")] | Annotated[Interval, Tag("interval")], Discriminator(_kind)]
+"""What one setting may be."""
 
 
 class Study(BaseModel):
@@ -94,7 +108,7 @@ class Study(BaseModel):
     hyperparameters: dict[str, dict[str, Range]] = {}
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """As Optuna calls it."""
         return "minimize" if self.maximise in LOWER_IS_BETTER else "maximize"
 
@@ -124,6 +138,12 @@ class Study(BaseModel):
         return [
             dict(zip(ranges, each, strict=True)) for each in itertools.product(*(r.corners() for r in ranges.values()))
         ]
+
+    def normalisations(self) -> list[str]:
+        """Every normalisation that a training of this study may ask for."""
+        if "normalisation" in self.search:
+            return [str(each) for each in self.search["normalisation"].corners()]
+        return [self.recipe(self.architectures[0], {}).normalisation]
 
     def wanted(self, architecture: str) -> int:
         """How many trials a network gets."""
@@ -176,18 +196,17 @@ def _problems(study: Study) -> Iterator[str]:
         yield "trials: a grid has as many as it has combinations (allowed with sampler 'tpe' or 'random')"
     if study.fixed.get("split") == "official" and study.test_data is None:
         yield "split 'official' needs test_data, a set to test on"
-    settings = tuple(key for key in Recipe.model_fields if key not in ("architecture", "epochs", "hyperparameters"))
+    decided = ("architecture", "epochs", "hyperparameters")
+    settings = tuple(key for key in Recipe.model_fields if key not in decided)
     for table, keys in (("fixed", study.fixed), ("search", study.search)):
         for key in keys:
             if key not in settings:
                 yield f"{table}: {one_of('setting', key, settings)}"
     for architecture in study.architectures:
         for key, each in study.ranges(architecture).items():
-            if (problem := each.problem()) is not None:
-                yield f"search.{key}: {problem}"
-            elif study.sampler == "grid" and each.choices is None:
+            if study.sampler == "grid" and isinstance(each, Interval):
                 yield f"search.{key}: a grid needs 'choices'"
-            for value in each.corners() if each.problem() is None else []:
+            for value in each.corners():
                 try:
                     made = study.recipe(architecture, {key: value})
                     networks.check_hyperparameters(architecture, made.hyperparameters)
@@ -201,10 +220,11 @@ def _problems(study: Study) -> Iterator[str]:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    place = [str(part) for part in problem["loc"] if part not in ("choices", "interval")]  # without pydantic's tags
+    key = ".".join(place)
     if problem["type"] == "extra_forbidden":
-        fields = Range.model_fields if problem["loc"][0] in ("search", "hyperparameters") else Study.model_fields
-        return one_of("key", key.rpartition(".")[2], tuple(each for each in fields if each != "name"))
+        fields = Study.model_fields if len(place) == 1 else (*Choices.model_fields, *Interval.model_fields)
+        return one_of("key", key, tuple(each for each in fields if each != "name"))
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
-    return f"{key} = {problem['input']!r}: {problem['msg'].lower()}"
+    return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ').lower()}"

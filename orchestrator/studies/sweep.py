@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sqlite3
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,23 +22,25 @@ from orchestrator.learning.training import Epoch
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import Bench, run
 from orchestrator.tracking import runs
+from orchestrator.tracking.store import database
 
 DEFAULT = "sqlite:///optuna.db"
 HEARTBEAT, GRACE = 60, 300
 
-Watch = Callable[[str, int, Epoch, int], None]
-"""Told of each epoch: the network, the trial's number, the epoch, and how many there will be."""
+Watch = Callable[[str, int, Epoch], None]
+"""Told of each epoch: the network, the trial's number, the epoch."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a study is for one network."""
+    """How far a study is for one network: trials by their state, and the best value so far."""
 
     study: str
     architecture: str
     complete: int
+    waiting: int
     running: int
     failed: int
     best: float | None
@@ -49,10 +52,11 @@ def connect(url: str = DEFAULT) -> optuna.storages.RDBStorage:
     Raises:
         StudyError: it cannot be opened.
     """
-    path = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else None
+    path = database(url)
     try:
-        with warnings.catch_warnings(), FileLock(f"{path}.lock") if path else warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet(), ExitStack() as locked:
+            if path:
+                locked.enter_context(FileLock(f"{path}.lock"))
             storage = optuna.storages.RDBStorage(
                 url,
                 heartbeat_interval=HEARTBEAT,
@@ -74,16 +78,15 @@ def sweep(study: Study, storage: optuna.storages.RDBStorage, bench: Bench, paren
         StudyError: the stored study was begun with other settings.
     """
     for architecture in study.architectures:
-        _open(study, architecture, storage)  # all are checked before any trains
+        _open(study, architecture, storage, bench)  # all are checked before any trains
     failures: list[str] = []
     for architecture in study.architectures:
-        searched = _open(study, architecture, storage)
+        searched = _open(study, architecture, storage, bench)
         _requeue(searched)
         while _left(study, architecture, searched) > 0:
             # A sampler that began with the same seed after a restart would draw the same again.
             searched.sampler = _sampler(study, len(searched.get_trials(deepcopy=False)))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            with _quiet():
                 searched.optimize(
                     lambda trial, name=architecture: _objective(trial, study, name, bench, parent, watch),  # type: ignore[misc]
                     n_trials=1,
@@ -102,37 +105,44 @@ def states(storage: optuna.storages.RDBStorage) -> Iterator[State]:
     for summary in optuna.get_all_study_summaries(storage):
         name, _, architecture = summary.study_name.rpartition("/")
         trials = optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False)
-        count = [trial.state for trial in trials].count
-        best = summary.best_trial.value if summary.best_trial is not None else None
+        count = Counter(trial.state for trial in trials)
         yield State(
-            name, architecture, count(TrialState.COMPLETE), count(TrialState.RUNNING), count(TrialState.FAIL), best
+            study=name,
+            architecture=architecture,
+            complete=count[TrialState.COMPLETE],
+            waiting=count[TrialState.WAITING],
+            running=count[TrialState.RUNNING],
+            failed=count[TrialState.FAIL],
+            best=summary.best_trial.value if summary.best_trial is not None else None,
         )
 
 
-def _open(study: Study, architecture: str, storage: optuna.storages.RDBStorage) -> optuna.Study:
+def _open(study: Study, architecture: str, storage: optuna.storages.RDBStorage, bench: Bench) -> optuna.Study:
     searched = optuna.create_study(
         study_name=f"{study.name}/{architecture}", storage=storage, direction=study.direction, load_if_exists=True
     )
     definition = study.model_dump(mode="json", exclude={"name", "description", "architectures", "trials"})
+    definition["data_digest"] = next(iter(bench.cutouts.values())).digest
     stored = searched.user_attrs.get("definition")
     if stored is None:
-        searched.set_user_attr("definition", definition)
         if study.sampler == "grid":
             for combination in study.grid(architecture):
-                searched.enqueue_trial(combination)
+                searched.enqueue_trial(combination, skip_if_exists=True)
+        searched.set_user_attr("definition", definition)  # last, so that a kill before it costs nothing
         return searched
     for key, value in definition.items():
-        if stored.get(key) != json.loads(json.dumps(value)):
+        if stored.get(key) != value:
             raise StudyError(
-                f"study '{study.name}' was begun with {key} = {stored.get(key)!r}, and its file now says {value!r};"
-                " put it back, or copy the file to a new name"
+                f"study '{study.name}' was begun with {key} = {stored.get(key)!r}, and it is {value!r} now;"
+                " put it back, or copy the study's file to a new name"
             )
     return searched
 
 
 def _requeue(searched: optuna.Study) -> None:
     """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine."""
-    optuna.storages.fail_stale_trials(searched)
+    with _quiet():
+        optuna.storages.fail_stale_trials(searched)
     trials = searched.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("again") for trial in trials} | {
         trial.user_attrs.get("failed_trial") for trial in trials
@@ -170,8 +180,7 @@ def _left(study: Study, architecture: str, searched: optuna.Study) -> int:
 def _sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
     seed = int(study.fixed.get("seed", 0)) + number
     if study.sampler == "tpe":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _quiet():
             return optuna.samplers.TPESampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
 
@@ -182,18 +191,23 @@ def _objective(trial: optuna.Trial, study: Study, name: str, bench: Bench, paren
     value = float("nan")
     try:
         recipe = study.suggest(trial, name)
-        for epoch in run(recipe, study.epochs, bench, parent, f"{name} {trial.number}"):
-            value = epoch.metrics[f"val_{study.maximise}"]
-            trial.report(value, epoch.number)
-            watch(name, trial.number, epoch, recipe.epochs)
+        with closing(run(recipe, study.epochs, bench, parent, f"{name} {trial.number}")) as epochs:
+            for epoch in epochs:
+                value = epoch.metrics[f"val_{study.maximise}"]
+                trial.report(value, epoch.number)
+                watch(name, trial.number, epoch)
     except RecipeError as error:
         trial.set_user_attr("error", str(error))
         raise
     return value
 
 
+def _quiet() -> warnings.catch_warnings[None]:
+    """Silence Optuna, which calls heartbeats experimental."""
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 def begin(experiment: str, study: str) -> str:
     """The MLflow run of a study: the one begun before, or a new one."""
-    attached = "MLFLOW_RUN_ID" in os.environ
-    found = None if attached else runs.find_study(experiment, study)
+    found = None if runs.attached() else runs.find_study(study)
     return found or runs.begin(experiment, "study", study, study=study)

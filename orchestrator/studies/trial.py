@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from orchestrator.data.challenge import CutoutFiles, scan
@@ -23,7 +24,7 @@ from orchestrator.learning.metrics import METRICS, Roc, roc
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.timing import time_end_to_end, time_network
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
-from orchestrator.tracking import runs
+from orchestrator.tracking import models, runs
 
 CHECKPOINTS = Path("checkpoints")
 SAVE_EVERY = 30.0
@@ -35,45 +36,47 @@ TIMED = 32
 
 @dataclass(frozen=True)
 class Bench:
-    """What trainings of one study share.
+    """What the trainings of one study share.
 
     Attributes:
-        cutouts: trained and validated on, and tested on unless there is `test`.
-        test: a set of its own to test on, or None.
+        cutouts: normalisation → the set so normalised, trained and validated on, and tested on unless there is `test`.
+        test: likewise a set of its own to test on, or None.
         device: where to compute.
         experiment: identifier of the MLflow experiment.
         study: name of the study.
     """
 
-    cutouts: Cutouts
-    test: Cutouts | None
+    cutouts: Mapping[str, Cutouts]
+    test: Mapping[str, Cutouts] | None
     device: torch.device
     experiment: str
     study: str
 
 
-def run(recipe: Recipe, counts: list[int], bench: Bench, parent: str | None, name: str) -> Iterator[Epoch]:
-    """Train, and record a row at each epoch count; goes on from a checkpoint of the same recipe and data.
+def run(
+    recipe: Recipe, counts: Sequence[int], bench: Bench, parent: str | None, name: str
+) -> Generator[Epoch, None, None]:
+    """Train, and record a row at each epoch count; goes on from a checkpoint of the same recipe, data and study.
 
     Raises:
         RecipeError: the network does not take the cutouts, or diverges.
         DataError: the set has too few objects of a class.
     """
-    cutouts, device = bench.cutouts, bench.device
-    parts = _parts(recipe, bench)
-    training = begin(recipe, cutouts.pixels.shape[1], cutouts.pixels.shape[-1], device)
+    cutouts, device = bench.cutouts[recipe.normalisation], bench.device
+    parts = _parts(recipe, bench, cutouts)
+    bands, size = cutouts.pixels.shape[1], cutouts.pixels.shape[-1]
+    training, run_id = begin(recipe, bands, size, device), None
+    checkpoint = CHECKPOINTS / bench.study / f"{recipe.digest}-{cutouts.digest}.pt"
+    if checkpoint.exists() and not runs.attached():
+        run_id = str(restore(training, checkpoint)["run_id"])
+        if not runs.exists(run_id):  # recorded in another store, or deleted since
+            training, run_id = begin(recipe, bands, size, device), None
+    if run_id is None:
+        run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
+        runs.log_training(run_id, recipe, cutouts, device)
     batches = Batches(
         cutouts.pixels, cutouts.labels, parts.train, recipe.batch_size, device, recipe.augment, recipe.seed
     )
-    checkpoint = CHECKPOINTS / f"{recipe.digest}-{cutouts.digest}.pt"
-    notes = restore(training, checkpoint) if checkpoint.exists() else {}
-    known = str(notes.get("run_id", ""))
-    if known and runs.exists(known):
-        run_id = known
-    else:
-        training = begin(recipe, cutouts.pixels.shape[1], cutouts.pixels.shape[-1], device) if known else training
-        run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
-        runs.log_training(run_id, recipe, cutouts, device)
 
     def validate(network: nn.Module) -> Mapping[str, float]:
         logits = score(network, cutouts.pixels, device, rows=parts.validation)
@@ -83,9 +86,8 @@ def run(recipe: Recipe, counts: list[int], bench: Bench, parent: str | None, nam
         recorded, saved = runs.last_epoch(run_id), time.monotonic()
         for epoch in train(training, batches.epoch, recipe.epochs, validate):
             if epoch.number > recorded:
-                seen = {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}
-                runs.log_metrics(run_id, seen, epoch.number)
-            if epoch.number in counts and runs.find_row(bench.experiment, run_id, epoch.number) is None:
+                runs.log_metrics(run_id, {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}, epoch.number)
+            if epoch.number in counts and runs.find_row(run_id, epoch.number) is None:
                 _record(training, epoch, bench, parts, run_id)
             if epoch.number in counts or time.monotonic() - saved > SAVE_EVERY:
                 save(training, checkpoint, {"run_id": run_id})
@@ -94,37 +96,42 @@ def run(recipe: Recipe, counts: list[int], bench: Bench, parent: str | None, nam
     checkpoint.unlink(missing_ok=True)
 
 
-def _parts(recipe: Recipe, bench: Bench) -> Split:
+def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:
     if recipe.split == OFFICIAL and bench.test is None:
         raise RecipeError("split 'official' needs a set to test on (--test-data)")
-    labels = bench.cutouts.labels
+    labels = cutouts.labels
     parts = split(labels, recipe.split, recipe.seed)
     for part, rows in (("training", parts.train), ("validation", parts.validation)):
         for label, kind in ((1, "lenses"), (0, "non-lenses")):
             if not (labels[rows] == label).any():
                 raise DataError(
-                    f"{bench.cutouts.root}: no {kind} for {part}: {int((labels == 1).sum())} lenses and"
+                    f"{cutouts.root}: no {kind} for {part}: {int((labels == 1).sum())} lenses and"
                     f" {int((labels == 0).sum())} non-lenses are labelled, and split {recipe.split} takes some of each"
                 )
     return parts
 
 
-def _measure(cutouts: Cutouts, rows: np.ndarray, logits: np.ndarray) -> tuple[Roc, dict[str, float]]:  # type: ignore[type-arg]
+def _measure(cutouts: Cutouts, rows: NDArray[np.int64], logits: NDArray[np.float64]) -> tuple[Roc, dict[str, float]]:
     curve = roc(cutouts.labels[rows], logits)
     return curve, {key: metric(curve) for key, metric in METRICS.items()}
 
 
-def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, run_id: str) -> None:
-    tested = bench.test or bench.cutouts
-    rows = parts.test if bench.test is None else np.flatnonzero(tested.labels >= 0)
-    curve, measured = _measure(tested, rows, score(training.network, tested.pixels, bench.device, rows=rows))
-    timing, how = time_per_image(training.network, tested, bench.device)
+def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, trial: str) -> None:
+    recipe, network = training.recipe, training.network
+    trained = bench.cutouts[recipe.normalisation]
+    tested = bench.test[recipe.normalisation] if bench.test else trained
+    rows = np.flatnonzero(tested.labels >= 0) if bench.test else parts.test
+    curve, measured = _measure(tested, rows, score(network, tested.pixels, bench.device, rows=rows))
+    timing, how = time_per_image(network, tested, bench.device)
     validation = {key: value for key, value in epoch.metrics.items() if key.startswith("val_")}
-    metrics = {"loss": epoch.loss, **measured, **validation, **timing}
-    runs.log_row(
-        bench.experiment, run_id, bench.study, training.recipe, epoch.number,
-        metrics, curve, how, tested, training.network,
-    )  # fmt: skip
+
+    run_id = runs.begin_row(bench.experiment, trial, bench.study, recipe, epoch.number, trained)
+    with runs.running(run_id):
+        runs.log_params(run_id, how)
+        runs.log_metrics(run_id, {"loss": epoch.loss, **measured, **validation, **timing}, epoch.number)
+        runs.log_roc(run_id, curve, f"{recipe.architecture}, {epoch.number} epochs")
+        runs.log_dataset(run_id, tested, "testing")
+        models.log(bench.experiment, run_id, network, recipe, trained)
 
 
 def time_per_image(
@@ -133,7 +140,7 @@ def time_per_image(
     """Seconds per image, from the files and of the network alone, and how they were measured."""
     bad = {each.id for each in cutouts.bad}
     files = [each for each in scan(cutouts.root).objects if each.id not in bad][:TIMED]
-    images = torch.from_numpy(np.ascontiguousarray(cutouts.pixels[: len(files)])).to(device)
+    images = torch.from_numpy(np.array(cutouts.pixels[: len(files)])).to(device)
     alone = time_network(network, images)
     whole = time_end_to_end(lambda: _read(files, cutouts.normalisation), network, device)
     return (
@@ -142,5 +149,5 @@ def time_per_image(
     )
 
 
-def _read(files: list[CutoutFiles], normalisation: str) -> np.ndarray:  # type: ignore[type-arg]
+def _read(files: list[CutoutFiles], normalisation: str) -> NDArray[np.float32]:
     return prepare(np.stack([read_cutout(each.paths) for each in files]), normalisation)[0]

@@ -7,11 +7,12 @@ import os
 import sqlite3
 import warnings
 from pathlib import Path
-from urllib.parse import urlparse
 
 from filelock import FileLock
 
 from orchestrator.errors import TrackingError
+
+__all__ = ["DEFAULT", "MlflowClient", "MlflowException", "connect", "database", "experiment", "mlflow"]
 
 DEFAULT = "sqlite:///mlflow.db"
 
@@ -41,7 +42,7 @@ def connect(uri: str | None = None) -> str:
     path = database(uri)
     try:
         if path is None:
-            _reach(uri)
+            _reach()
         else:
             _create(path)
     except (MlflowException, OSError, sqlite3.Error) as error:
@@ -55,7 +56,9 @@ def database(uri: str) -> Path | None:
 
 
 def experiment(name: str) -> str:
-    """Return the identifier of the experiment of that name, made on first use."""
+    """Return the identifier of the experiment of that name, made on first use; `mlflow run` decides it there."""
+    if "MLFLOW_EXPERIMENT_ID" in os.environ:
+        return os.environ["MLFLOW_EXPERIMENT_ID"]
     client = MlflowClient()
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -82,22 +85,18 @@ def _create(path: Path) -> None:
                 connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _reach(uri: str) -> None:
-    # MLflow's own patience is over four minutes of silence.
-    if urlparse(uri).scheme in ("http", "https"):
-        patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-        before = {key: os.environ.get(key) for key in patience}
-        os.environ.update(patience)
-        try:
-            MlflowClient().search_experiments(max_results=1)
-        finally:
-            for key, value in before.items():
-                if value is None:
-                    del os.environ[key]
-                else:
-                    os.environ[key] = value
-    else:
+def _reach() -> None:
+    """Ask once, for five seconds: MLflow's own patience is over four minutes of silence."""
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    before = {key: os.environ.pop(key, None) for key in patience}
+    os.environ.update(patience)
+    try:
         MlflowClient().search_experiments(max_results=1)
+    finally:
+        for key, value in before.items():
+            del os.environ[key]
+            if value is not None:
+                os.environ[key] = value
 
 
 def _first_line(error: Exception) -> str:

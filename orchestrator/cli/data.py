@@ -1,0 +1,110 @@
+"""Commands that make, check and show sets of cutouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from orchestrator.cli.progress import bar, follow
+
+SHOWN = 20
+"""Findings of each kind that `check` prints without --all."""
+
+
+@click.group()
+def data() -> None:
+    """Make, check and look at sets of cutouts."""
+
+
+@data.command()
+@click.option(
+    "--set", "imaging", metavar="space|ground", required=True, help="One band as Euclid's, or four as KiDS's."
+)
+@click.option("--count", type=click.IntRange(1), default=2000, help="Objects in all; a larger one extends the set.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="The same seed gives the same objects.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--difficulty", type=float, default=0.0, help="Magnitudes by which sources are fainter.")
+@click.option(
+    "--labels", type=click.Choice(["key", "catalogue"]), default="key", help="Training key or test catalogue."
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one per core]")
+def simulate(
+    imaging: str,
+    count: int,
+    seed: int,
+    out: Path,
+    difficulty: float,
+    labels: Literal["key", "catalogue"],
+    workers: int | None,
+) -> None:
+    """Make a labelled set that looks like the challenge's, in its very layout.
+
+    Run again after an interruption it goes on where it stopped.
+    """
+    from orchestrator.data import challenge, simulation
+
+    made = simulation.simulate(
+        out,
+        challenge.named(imaging),
+        count,
+        seed,
+        difficulty=difficulty,
+        labels=labels,
+        workers=workers,
+    )
+    follow(f"Simulating {out}", ((done, count) for done in made))
+    click.echo(f"{out}: {count:,} {imaging} objects")
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--all", "everything", is_flag=True, help=f"Name every finding, not {SHOWN} of each kind.")
+def check(folder: Path, everything: bool) -> None:
+    """Read every cutout of a set, and name what is unreadable, suspect or incomplete."""
+    from orchestrator.data import catalogue, challenge, check
+
+    release = challenge.scan(folder)
+    labels = catalogue.read_labels(folder, release.set)
+    checked = []
+    with bar(f"Checking {folder}", len(release.objects)) as say:
+        for each in check.check(release):
+            checked.append(each)
+            say(len(checked))
+    report = check.report(release, labels, checked)
+    click.echo(
+        f"{folder}: {report.objects:,} {release.set.name} objects: {report.lenses:,} lenses, {report.others:,} others"
+    )
+    masked = ", ".join(f"{band} {count:,}" for band, count in report.masked_pixels.items())
+    click.echo(f"  masked pixels: {masked} (in {report.masked_objects:,} objects)")
+    findings = {
+        "unreadable": [f"{identifier}: {reason}" for identifier, reason in report.unreadable],
+        "suspect": [f"{identifier}: {reason}" for identifier, reason in report.suspect],
+        "incomplete": [f"{identifier}: {reason}" for identifier, reason in report.incomplete],
+        "without a label": list(map(str, report.unlabelled)),
+        "with a label and no files": list(map(str, report.missing)),
+    }
+    for what, found in findings.items():
+        if found:
+            click.echo(f"  {len(found):,} {what}:")
+        for line in found if everything else found[:SHOWN]:
+            click.echo(f"    {line}")
+        if len(found) > SHOWN and not everything:
+            click.echo(f"    … and {len(found) - SHOWN:,} more (--all names them)")
+    if report.clean:
+        click.echo("  nothing to report")
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("--count", type=click.IntRange(1), default=24, help="Cutouts of each class.")
+@click.option("--columns", type=click.IntRange(1), default=8, help="Cutouts a row.")
+@click.option("--normalisation", metavar="NAME", default="zscale", help="How pixels become grey: zscale or asinh.")
+def show(folder: Path, out: Path, count: int, columns: int, normalisation: str) -> None:
+    """Draw a contact sheet: the first lenses above, the first others below."""
+    from orchestrator.reports import figures
+
+    figures.contact_sheet_of(folder, count, columns, normalisation, out)
+    click.echo(out)

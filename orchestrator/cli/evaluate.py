@@ -1,0 +1,40 @@
+"""The command that tests a registered model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli import options
+from orchestrator.cli.progress import open_set
+
+
+@click.command()
+@click.option("--model", metavar="URI", required=True, help="Such as models:/lens-finder-space@champion.")
+@click.option("--data", metavar="SET", required=True, help="A folder, simulated-space or simulated-ground.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="CSV file for every object's score.")
+@options.max_bad
+@options.device
+@options.tracking_uri
+def evaluate(
+    model: str, data: str, out: Path | None, max_bad: float, device: str | None, tracking_uri: str | None
+) -> None:
+    """Score a set with a model, and record its metrics, ROC curve and scores."""
+    from orchestrator.learning import devices
+    from orchestrator.studies import evaluation
+    from orchestrator.tracking import models, store
+
+    chosen = devices.choose(device)
+    store.connect(tracking_uri)
+    loaded = models.load(model, chosen)
+    cutouts = open_set(data, loaded.normalisation, max_bad)
+    found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"))
+    for name, value in found.metrics.items():
+        click.echo(f"{name:9} {value:.4f}")
+    if not found.metrics:
+        click.echo("no metrics: both lenses and others need labels")
+    if out is not None:
+        out.write_text(evaluation.as_csv(found))
+        click.echo(f"scores in {out}")
+    click.echo(f"recorded as run {found.run_id}")

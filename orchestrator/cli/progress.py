@@ -1,0 +1,106 @@
+"""Shows on standard error how far the work is: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from orchestrator.data.cutouts import Cutouts
+    from orchestrator.learning.training import Epoch
+
+Say = Callable[..., None]
+"""Called with how much is done in all, and by keyword `line`, what to leave standing on the screen."""
+
+NAMED = 10
+"""Unreadable cutouts that are named on the screen; all of them are in the run's artifacts."""
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Say]:
+    """Show a bar of `total` steps for as long as the work goes on."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *left, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+
+        def say(done: float, line: str = "") -> None:
+            progress.update(task, completed=done)
+            if line:
+                console.print(line)
+
+        yield say
+
+
+def follow(what: str, progress: Iterable[tuple[int, int]]) -> None:
+    """Run a generator of (done, total) to its end behind a bar; it says its total first."""
+    steps = iter(progress)
+    done, total = next(steps, (0, 0))
+    if done == total:  # nothing left to do
+        for _ in steps:
+            pass
+        return
+    with bar(what, total) as say:
+        say(done)
+        for done, _ in steps:
+            say(done)
+    click.echo(f"{what}: {total:,} objects", err=True)
+
+
+def open_set(name: str, normalisation: str, max_bad: float) -> Cutouts:
+    """Simulate a named set where it is missing, pack it where it is not packed, open it, and name what is bad.
+
+    Raises:
+        DataError: no such set, or nothing in it to train on.
+    """
+    from orchestrator.data import cache, datasets
+
+    root = datasets.folder(name)
+    follow(f"Simulating {root}", datasets.make(name))
+    cutouts = cache.load(root, normalisation, datasets.PACKED)
+    if cutouts is None:
+        follow(f"Packing {root}", cache.build(root, normalisation, datasets.PACKED, max_bad=max_bad))
+        cutouts = cache.load(root, normalisation, datasets.PACKED)
+    assert cutouts is not None  # it has just been packed
+    _tell(cutouts, root)
+    return cutouts
+
+
+def epoch_line(name: str, epoch: Epoch, total: int) -> str:
+    """One epoch in one line."""
+    figures = {"loss": epoch.loss, "val AUC": epoch.metrics["val_auc"], "val accuracy": epoch.metrics["val_accuracy"]}
+    told = "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
+    return f"{name}  epoch {epoch.number}/{total}  {told}  {epoch.seconds:.1f} s"
+
+
+def _tell(cutouts: Cutouts, root: Path) -> None:
+    lenses, others = int((cutouts.labels == 1).sum()), int((cutouts.labels == 0).sum())
+    click.echo(f"{root}: {len(cutouts):,} {cutouts.set.name} cutouts, {lenses:,} lenses, {others:,} others", err=True)
+    for bad in cutouts.bad[:NAMED]:
+        click.echo(f"  left out: object {bad.id}: {bad.reason}", err=True)
+    if len(cutouts.bad) > NAMED:
+        click.echo(f"  and {len(cutouts.bad) - NAMED} more; the run's unreadable_cutouts.json names all", err=True)
+    counts = {
+        "without a label": cutouts.unlabelled,
+        "with a label and no files": cutouts.missing,
+        "without a file for every band": cutouts.incomplete,
+    }
+    for what, ids in counts.items():
+        if ids:
+            first = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
+            click.echo(f"  {len(ids):,} {what}: {first}", err=True)

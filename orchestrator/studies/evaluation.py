@@ -1,0 +1,81 @@
+"""Tests a registered model on a set that it may never have seen, and records what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from orchestrator.data.cutouts import Cutouts
+from orchestrator.errors import DataError
+from orchestrator.learning.inference import score
+from orchestrator.learning.metrics import METRICS, roc
+from orchestrator.tracking import runs
+from orchestrator.tracking.models import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model says of a set.
+
+    Attributes:
+        run_id: where it is recorded.
+        ids: (n,) objects, ascending.
+        labels: (n,) 1 a lens, 0 none, -1 unknown.
+        logits: (n,) higher is more lens-like.
+        metrics: over the objects with a label; empty where there are not both classes.
+    """
+
+    run_id: str
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int8]
+    logits: NDArray[np.float64]
+    metrics: dict[str, float]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(n,) from 0 to 1, as the training set's share of lenses has it."""
+        return 1 / (1 + np.exp(-self.logits))
+
+
+def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, experiment: str) -> Evaluation:
+    """Score a set, and record metrics, ROC curve and every score as a run of the kind evaluation.
+
+    Raises:
+        DataError: the set is the other one.
+    """
+    if cutouts.set != model.set:
+        raise DataError(
+            f"{cutouts.root}: a {cutouts.set.name} set, and {uri} was trained on {model.set.name} images"
+            f" ({len(model.set.bands)} bands)"
+        )
+    run_id = runs.begin(experiment, "evaluation", f"{uri} on {cutouts.root.name}")
+    with runs.running(run_id):
+        runs.log_params(run_id, {"evaluated": uri, "dataset": str(cutouts.root), "dataset.digest": cutouts.digest})
+        runs.log_dataset(run_id, cutouts, "evaluation")
+        logits = score(model.network, cutouts.pixels, device)
+        labelled = cutouts.labels >= 0
+        metrics = {}
+        if set(cutouts.labels[labelled]) == {0, 1}:
+            curve = roc(cutouts.labels[labelled], logits[labelled])
+            metrics = {name: metric(curve) for name, metric in METRICS.items()}
+            runs.log_metrics(run_id, metrics)
+            runs.log_roc(run_id, curve, f"{uri} on {cutouts.root.name}")
+        evaluation = Evaluation(run_id, cutouts.ids, cutouts.labels, logits, metrics)
+        runs.log_text(run_id, as_csv(evaluation), "scores.csv")
+    return evaluation
+
+
+def as_csv(evaluation: Evaluation) -> str:
+    """One line per object, every digit; an unknown label is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["ID", "is_lens", "logit", "probability"])
+    columns = (evaluation.ids, evaluation.labels, evaluation.logits, evaluation.probabilities)
+    for identifier, label, logit, probability in zip(*(column.tolist() for column in columns), strict=True):
+        writer.writerow([identifier, label if label >= 0 else "", logit, probability])
+    return text.getvalue()
