@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.challenge import TRAINING_KEY, ImagingSet
+from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, data_folders
 from orchestrator.errors import DataError
 
 TRUTH = "truth.csv"
@@ -47,7 +47,7 @@ class Catalogue:
 
 def find(root: Path, imaging: ImagingSet) -> tuple[Path, ...]:
     """The label files and truth files of a set, in the order they are read."""
-    parts = sorted(root.glob(f"{imaging.folder}.*"))
+    parts = data_folders(root, imaging)
     folders = [root, *parts, *(part / "Public" for part in parts)]
     names = (TRAINING_KEY, imaging.catalogue, TRUTH)
     return tuple(path for folder in folders for name in names if (path := folder / name).is_file())

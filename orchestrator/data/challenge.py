@@ -109,6 +109,13 @@ def cutout_path(root: Path, imaging: ImagingSet, part: int, band: Band, identifi
     return folder / f"{band.prefix}-{identifier}.fits"
 
 
+def data_folders(root: Path, imaging: ImagingSet) -> list[Path]:
+    """The folders ``Data_….N`` of a set, by N."""
+    name = re.compile(rf"{re.escape(imaging.folder)}\.([0-9]+)")
+    found = [(int(match[1]), path) for path in root.iterdir() if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
 def scan(root: Path) -> Release:
     """Find every cutout under `root`; reads directory entries only.
 
@@ -117,43 +124,46 @@ def scan(root: Path) -> Release:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    parts = {
-        imaging: sorted(p for p in root.iterdir() if re.fullmatch(rf"{imaging.folder}\.\d+", p.name))
-        for imaging in SETS.values()
-    }
-    present = [imaging for imaging, folders in parts.items() if folders]
-    if not present:
+    try:
+        return _scan(root)
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
+
+
+def _scan(root: Path) -> Release:
+    parts = {imaging: folders for imaging in SETS.values() if (folders := data_folders(root, imaging))}
+    if not parts:
         looked = " or ".join(f"{imaging.folder}.N" for imaging in SETS.values())
         raise DataError(f"{root}: no cutouts here: expected folders named {looked}")
-    if len(present) > 1:
+    if len(parts) > 1:
         raise DataError(f"{root}: holds both a Space and a Ground set; give each a folder of its own")
-    imaging = present[0]
+    [(imaging, folders)] = parts.items()
 
     files: dict[int, dict[str, Path]] = {}
-    for part in parts[imaging]:
+    for folder in folders:
         for band in imaging.bands:
-            for identifier, path in _files_of(part / "Public" / band.folder, band):
+            for identifier, path in _files_of(folder / "Public" / band.folder, band):
                 earlier = files.setdefault(identifier, {}).setdefault(band.name, path)
                 if earlier != path:
                     raise DataError(f"{path}: object {identifier} stands in {earlier} too")
     if not files:
         raise DataError(f"{root}: no cutouts here: no file named {imaging.bands[0].prefix}-<ID>.fits")
 
-    names = [band.name for band in imaging.bands]
     objects, incomplete = [], {}
     for identifier, by_band in sorted(files.items()):
-        missing = tuple(name for name in names if name not in by_band)
+        missing = tuple(band.name for band in imaging.bands if band.name not in by_band)
         if missing:
             incomplete[identifier] = missing
         else:
-            objects.append(CutoutFiles(identifier, tuple(by_band[name] for name in names)))
+            objects.append(CutoutFiles(identifier, tuple(by_band[band.name] for band in imaging.bands)))
     return Release(root, imaging, tuple(objects), incomplete)
 
 
 def _files_of(folder: Path, band: Band) -> list[tuple[int, Path]]:
-    pattern = re.compile(rf"{re.escape(band.prefix)}-(\d+)\.fits")
+    # No more digits than 64 bits hold.
+    name = re.compile(rf"{re.escape(band.prefix)}-([0-9]{{1,18}})\.fits")
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        matches = ((pattern.fullmatch(entry.name), entry.path) for entry in entries)
+        matches = ((name.fullmatch(entry.name), entry.path) for entry in entries)
         return [(int(match[1]), Path(path)) for match, path in matches if match]

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.data.catalogue import Catalogue
-from orchestrator.data.challenge import MASKED, CutoutFiles, ImagingSet, Release
+from orchestrator.data.challenge import CutoutFiles, ImagingSet, Release
+from orchestrator.data.cutouts import content_digest
 from orchestrator.data.fits import read_cutout
+from orchestrator.data.normalise import unmeasured
+from orchestrator.data.processes import spread
 from orchestrator.errors import UnreadableCutout
+
+SHARD = 256
+"""Objects a process takes at once."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Checked:
         unreadable: why it cannot be read, or None.
         oddities: what reads well and cannot be right, such as two bands with the same pixels.
         masked: pixels without a measurement, per band.
-        content: a hash of all pixels; equal for equal objects.
+        content: digest of all pixels; equal for equal objects.
     """
 
     id: int
@@ -54,25 +60,27 @@ class Report:
         return not (self.unreadable or self.suspect or self.unlabelled or self.missing or self.incomplete)
 
 
-def check(release: Release) -> Iterator[Checked]:
-    """Read and judge the objects one by one."""
-    for files in release.objects:
-        yield _check(files, release.set)
+def check(release: Release, workers: int | None = None) -> Iterator[Checked]:
+    """Read and judge all complete objects, in order, on all cores or so many processes."""
+    objects = release.objects
+    shards = [(release.set, objects[start : start + SHARD]) for start in range(0, len(objects), SHARD)]
+    for checked in spread(_check_shard, shards, workers):
+        yield from checked
 
 
 def report(release: Release, catalogue: Catalogue, checked: Iterable[Checked]) -> Report:
     """Sum up what was found."""
     found = list(checked)
+    readable = [each for each in found if each.unreadable is None]
     same: dict[int, list[int]] = defaultdict(list)
-    for each in found:
-        if each.unreadable is None:
-            same[each.content].append(each.id)
-    suspect = [(each.id, oddity) for each in found for oddity in each.oddities]
+    for each in readable:
+        same[each.content].append(each.id)
+    suspect = [(each.id, oddity) for each in readable for oddity in each.oddities]
     for ids in same.values():
         suspect += [(other, f"holds the same pixels as {ids[0]}") for other in ids[1:]]
     present = {each.id for each in release.objects} | release.incomplete.keys()
     labels = [catalogue.labels.get(each.id) for each in found]
-    masks = np.array([each.masked for each in found if each.masked]).reshape(-1, len(release.set.bands))
+    masks = np.array([each.masked for each in readable], dtype=int).reshape(-1, len(release.set.bands))
     return Report(
         objects=len(found),
         lenses=labels.count(1),
@@ -87,18 +95,24 @@ def report(release: Release, catalogue: Catalogue, checked: Iterable[Checked]) -
     )
 
 
+def _check_shard(shard: tuple[ImagingSet, tuple[CutoutFiles, ...]]) -> list[Checked]:
+    imaging, objects = shard
+    return [_check(each, imaging) for each in objects]
+
+
 def _check(files: CutoutFiles, imaging: ImagingSet) -> Checked:
     try:
         pixels = read_cutout(files.paths)
     except UnreadableCutout as error:
         return Checked(files.id, str(error))
+    without = unmeasured(pixels)
     oddities = []
     for n, band in enumerate(imaging.bands):
-        twins = [other.name for m, other in enumerate(imaging.bands[:n]) if np.array_equal(pixels[n], pixels[m])]
-        if twins:
-            oddities.append(f"band {band.name} holds the same pixels as {twins[0]}")
-        if np.ptp(pixels[n]) == 0:
+        twin = next((m for m in range(n) if np.array_equal(pixels[m], pixels[n], equal_nan=True)), None)
+        if twin is not None:
+            oddities.append(f"band {band.name} holds the same pixels as {imaging.bands[twin].name}")
+        measured = pixels[n][~without[n]]
+        if (measured == measured[:1]).all():
             oddities.append(f"band {band.name} is constant")
-    without = (pixels == MASKED) | ~np.isfinite(pixels)
     masked = tuple(int(each) for each in without.sum(axis=(1, 2)))
-    return Checked(files.id, None, tuple(oddities), masked, hash(pixels.tobytes()))
+    return Checked(files.id, None, tuple(oddities), masked, content_digest(pixels))

@@ -22,20 +22,29 @@ CARD, BLOCK = 80, 2880
 
 END = b"END" + 77 * b" "
 
+DATA = 4 * SIZE * SIZE
+"""Bytes of a plain image; it is padded to whole blocks."""
+
+PLAIN = [
+    f"{key:8}= {value:>20}".encode()
+    for key, value in {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "2", "NAXIS1": f"{SIZE}", "NAXIS2": f"{SIZE}"}.items()
+]
+"""The first cards of a plain file, up to their comments; the standard fixes their order."""
+
 
 def read_cutout(paths: Sequence[Path]) -> Image:
     """Read all bands of one object: (bands, SIZE, SIZE) float32; see `read_image`."""
     return np.stack([read_image(path) for path in paths])
 
 
-def read_image(path: Path, size: int = SIZE) -> Image:
+def read_image(path: Path) -> Image:
     """Read the image of a FITS file.
 
     A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
     another BITPIX, scaled, compressed (gzip too), or in the first extension that holds an image.
 
     Returns:
-        (size, size) float32, in the file's units; some pixels may be NaN or infinite, not all.
+        (SIZE, SIZE) float32, in the file's units; some pixels may be NaN or infinite, not all.
 
     Raises:
         UnreadableCutout: no such file, no FITS, no image, another shape, or no finite pixel.
@@ -44,38 +53,25 @@ def read_image(path: Path, size: int = SIZE) -> Image:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableCutout(f"{path}: {error.strerror or error}") from None
-    image = _plain(content, size)
+    image = _plain(content)
     if image is None:
         image = _unusual(path, content)
-    if image.shape != (size, size):
-        shape = " x ".join(str(side) for side in image.shape) or "no"
-        raise UnreadableCutout(f"{path}: an image of {shape} pixels; {size} x {size} is expected")
     if not np.isfinite(image).any():
         raise UnreadableCutout(f"{path}: not one finite pixel")
     return image
 
 
-def _plain(content: bytes, size: int) -> Image | None:
+def _plain(content: bytes) -> Image | None:
     """The image of a file that is exactly as the challenge writes it, or None."""
     end = content.find(END)
-    header = content[:end]
-    # The standard fixes the order of the first five cards.
-    mandatory = {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "2", "NAXIS1": f"{size}", "NAXIS2": f"{size}"}
-    for number, (key, value) in enumerate(mandatory.items()):
-        card = header[number * CARD : number * CARD + 31]
-        if card.rstrip(b" /") != f"{key:8}= {value:>20}".encode():
-            return None
-    begin = (end // BLOCK + 1) * BLOCK
-    bytes_left = len(content) - begin
-    if end % CARD or b"BSCALE" in header or b"BZERO" in header or not 4 * size * size <= bytes_left <= _padded(size):
+    header = content[:end].upper()
+    cards = [header[start : start + 31].rstrip(b" /") for start in range(0, len(PLAIN) * CARD, CARD)]
+    if cards != PLAIN or end % CARD or b"BSCALE" in header or b"BZERO" in header:
         return None
-    block = np.frombuffer(content, ">f4", size * size, begin)
-    return block.reshape(size, size).astype(np.float32)
-
-
-def _padded(size: int) -> int:
-    """Bytes of an image's data unit, which fills whole blocks."""
-    return -(-4 * size * size // BLOCK) * BLOCK
+    begin = (end // BLOCK + 1) * BLOCK
+    if not DATA <= len(content) - begin <= -(-DATA // BLOCK) * BLOCK:
+        return None
+    return np.frombuffer(content, ">f4", SIZE * SIZE, begin).reshape(SIZE, SIZE).astype(np.float32)
 
 
 def _unusual(path: Path, content: bytes) -> Image:
@@ -91,14 +87,13 @@ def _unusual(path: Path, content: bytes) -> Image:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(content), memmap=False) as units:
                 for unit in units:
-                    if unit.is_image and unit.data is not None and unit.data.size:
-                        _check_length(unit, content, path)
-                        with np.errstate(over="ignore"):
-                            return np.ascontiguousarray(unit.data, dtype=np.float32)
+                    if unit.is_image and unit.size:
+                        _check_shape(unit, content, path)
+                        return np.ascontiguousarray(unit.data, dtype=np.float32)
     except UnreadableCutout:
         raise
     except Exception as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
@@ -107,10 +102,12 @@ def _unusual(path: Path, content: bytes) -> Image:
     raise UnreadableCutout(f"{path}: holds no image")
 
 
-def _check_length(unit: fits.PrimaryHDU, content: bytes, path: Path) -> None:
-    """Refuse a header that declares fewer bytes than follow it, such as BITPIX = 16 over floats."""
+def _check_shape(unit: fits.PrimaryHDU, content: bytes, path: Path) -> None:
+    """Refuse another shape, and a header that declares fewer bytes than follow it, such as BITPIX = 16 over floats."""
+    if unit.shape != (SIZE, SIZE):
+        shape = " x ".join(str(side) for side in unit.shape)
+        raise UnreadableCutout(f"{path}: an image of {shape} pixels; {SIZE} x {SIZE} is expected")
     place = unit.fileinfo()
-    if content.startswith(b"SIMPLE") and place:
-        behind = content[place["datLoc"] + place["datSpan"] :]
-        if behind.strip(b"\0") and not behind.startswith(b"XTENSION"):
-            raise UnreadableCutout(f"{path}: {len(behind)} bytes more than its header declares")
+    behind = content[place["datLoc"] + place["datSpan"] :]
+    if behind.strip(b"\0") and not behind.startswith(b"XTENSION"):
+        raise UnreadableCutout(f"{path}: {len(behind)} bytes more than its header declares")

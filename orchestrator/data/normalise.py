@@ -1,7 +1,7 @@
 """Ways to bring pixels to the scale of a network's input; one way is one function, chosen by name.
 
-Each takes finite pixels (n, bands, h, w) and returns float32 of the same shape; every image and band is treated
-by itself, so the result does not depend on the company it is in. `prepare` makes pixels finite first.
+Each takes pixels (n, bands, h, w) below `DAMAGED` and returns finite float32 of the same shape; every image and band is
+treated by itself, so the result does not depend on the company it is in. `prepare` clears other pixels first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ Floats = NDArray[np.float64]
 SAMPLES, CONTRAST, MAX_REJECT, MIN_PIXELS, KREJ, ITERATIONS = 1000, 0.25, 0.5, 5, 2.5, 5
 """The defaults of `astropy.visualization.ZScaleInterval`."""
 
+MAD_TO_SIGMA = 1.482602218505602
+"""Standard deviation of a Gaussian over its median absolute deviation."""
+
+DAMAGED = 1e30
+"""No flux comes near this, nor the sum of any: such numbers come of damaged files, and would overflow."""
+
 
 def zscale(images: Pixels) -> Pixels:
     """Stretch each image linearly between its ZScale limits, and clip to [0, 1].
@@ -28,11 +34,8 @@ def zscale(images: Pixels) -> Pixels:
     flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float32)
     low, high = zscale_limits(flat)
     span = (high - low).astype(np.float32)
-    # The limit in two float32 parts: their differences from the pixels round no worse than the pixels do.
-    coarse = low.astype(np.float32)
     with np.errstate(over="ignore"):  # an infinite quotient is clipped to 1
-        flat -= coarse[:, None]
-        flat -= (low - coarse).astype(np.float32)[:, None]
+        flat -= low.astype(np.float32)[:, None]
         flat /= np.where(span > 0, span, 1)[:, None]
     return np.clip(flat, 0, 1, out=flat).reshape(images.shape)
 
@@ -41,11 +44,11 @@ def asinh(images: Pixels) -> Pixels:
     """Inverse hyperbolic sine of the flux above the median, in units of the noise.
 
     Linear within the noise and logarithmic above it, so that faint arcs and bright cores fit one scale; the
-    noise is 1.4826 times the median absolute deviation. Source: Lupton et al. 1999, AJ 118, 1406.
+    noise is estimated from the median absolute deviation. Source: Lupton et al. 1999, AJ 118, 1406.
     """
     flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float64)
     flat -= np.median(flat, axis=1, keepdims=True)
-    noise = 1.4826 * np.median(np.abs(flat), axis=1, keepdims=True)
+    noise = MAD_TO_SIGMA * np.median(np.abs(flat), axis=1, keepdims=True)
     flat /= np.where(noise > 0, noise, 1.0)
     return np.arcsinh(flat).astype(np.float32).reshape(images.shape)
 
@@ -59,8 +62,9 @@ NORMALISATIONS: dict[str, Callable[[Pixels], Pixels]] = {"zscale": zscale, "asin
 
 
 def unmeasured(raw: Pixels) -> NDArray[np.bool_]:
-    """Tell the pixels without a measurement: masked, NaN or infinite."""
-    return (raw == MASKED) | ~np.isfinite(raw)
+    """Tell the pixels without a measurement: masked, NaN, infinite, or not below `DAMAGED`."""
+    measured: NDArray[np.bool_] = (raw != MASKED) & (np.abs(raw) < DAMAGED)
+    return ~measured
 
 
 def prepare(raw: Pixels, normalisation: str) -> tuple[Pixels, NDArray[np.int32]]:
@@ -122,11 +126,11 @@ def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDAr
 
 def _fit_line(x: Floats, y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
     """Least squares over the good samples of each row: intercepts, slopes, standard deviations of the residuals."""
+    # Not as matrix products: their threads would contend with the processes that share the work.
     weight = good.astype(np.float64)
-    n, sx, sxx = (weight @ np.stack([np.ones_like(x), x, x * x], axis=1)).T
+    n, sx, sxx = weight.sum(axis=1), np.einsum("ij,j->i", weight, x), np.einsum("ij,j->i", weight, x * x)
     weight *= y
-    sy, sxy = (weight @ np.stack([np.ones_like(x), x], axis=1)).T
-    syy = np.einsum("ij,ij->i", weight, y)
+    sy, sxy, syy = weight.sum(axis=1), np.einsum("ij,j->i", weight, x), np.einsum("ij,ij->i", weight, y)
     vxx, vxy, vyy = sxx - sx * sx / n, sxy - sx * sy / n, syy - sy * sy / n
     slope = vxy / vxx
     spread = np.sqrt(np.maximum(vyy - slope * vxy, 0) / n)
