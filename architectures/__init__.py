@@ -48,13 +48,12 @@ def create(name: str, *, bands: int, size: int = 101, **chosen: Any) -> nn.Modul
     """Build a network; its weights are drawn from torch's global generator.
 
     Raises:
-        ValueError: no such network or hyperparameter, a value out of range, images too small for the network, or a
-            network too large for the memory.
+        ValueError: no such network or hyperparameter, a value out of range, or images too small for it.
     """
     check_hyperparameters(name, chosen)
     try:
         return _network(name)(bands, size, **chosen)
-    except (ValueError, RuntimeError) as error:  # torch has no error of its own for memory that it does not get
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
