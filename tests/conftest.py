@@ -1,10 +1,13 @@
-"""What tests share: the real cutouts where they are, and small simulated sets made once a run."""
+"""What tests share: the real cutouts where they are, and small simulated sets made once a process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
+from orchestrator.data.challenge import GROUND, SPACE, ImagingSet
+from orchestrator.data.simulation import simulate
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,4 +18,22 @@ def challenge1() -> Path:
     folder = ROOT.parent / "shared" / "challenge1"
     if not folder.is_dir():
         pytest.skip(f"the challenge's real cutouts are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 200 simulated Space objects, bright enough to be learnt from; not to be written to."""
+    return _simulated(tmp_path_factory.mktemp("space") / "set", SPACE, 200)
+
+
+@pytest.fixture(scope="session")
+def small_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 simulated Ground objects; not to be written to."""
+    return _simulated(tmp_path_factory.mktemp("ground") / "set", GROUND, 40)
+
+
+def _simulated(folder: Path, imaging: ImagingSet, count: int) -> Path:
+    for _ in simulate(folder, imaging, count, seed=3, difficulty=-2.0, workers=1):
+        pass
     return folder

@@ -219,7 +219,8 @@ def _problems(study: Study) -> Iterator[str]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # A misspelt key is missing under its right name too: tell of the misspelling.
+    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     place = [str(part) for part in problem["loc"] if part not in ("choices", "interval")]  # without pydantic's tags
     key = ".".join(place)
     if problem["type"] == "extra_forbidden":

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from filelock import FileLock
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import TrackingError
 
@@ -37,15 +38,17 @@ def connect(uri: str | None = None) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    path = database(uri)
+    if path is not None:  # MLflow keeps stores by their URI: the same name elsewhere is another store
+        uri = f"sqlite:///{path.absolute()}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    path = database(uri)
     try:
         if path is None:
             _reach()
         else:
             _create(path)
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
         raise TrackingError(f"{uri}: cannot open this MLflow store: {_first_line(error)}") from None
     return uri
 

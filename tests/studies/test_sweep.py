@@ -1,0 +1,106 @@
+"""Sweeps on a real Optuna store: what is done stays done, what was interrupted goes on, and what fails is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+
+from orchestrator.data import cache
+from orchestrator.learning.training import Epoch
+from orchestrator.studies import sweep as sweeps
+from orchestrator.studies.study import Study
+from orchestrator.studies.trial import Bench
+from orchestrator.tracking import runs, store
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process: a Ctrl-C, a full disk."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, small_space: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for _ in cache.build(small_space, "zscale", tmp_path / "packed", workers=1):
+        pass
+    cutouts = cache.load(small_space, "zscale", tmp_path / "packed")
+    assert cutouts is not None
+    store.connect()
+    return Bench({"zscale": cutouts}, None, torch.device("cpu"), store.experiment("small"), "small")
+
+
+def study(**changed: object) -> Study:
+    values = {"name": "small", "data": "x", "architectures": ["lens_flow"], "epochs": [1, 3], "fixed": {"seed": 5}}
+    return Study.model_validate({**values, **changed})
+
+
+def sweep(bench: Bench, asked: Study, stop_at: int | None = None) -> tuple[list[int], list[str]]:
+    """The epochs that were trained, and the failures; ends like a crash after `stop_at` epochs."""
+    trained: list[int] = []
+
+    def watch(_architecture: str, _trial: int, epoch: Epoch) -> None:
+        trained.append(epoch.number)
+        if len(trained) == stop_at:
+            raise Interrupted
+
+    parent = sweeps.begin(bench.experiment, asked.name)
+    failures: list[str] = []
+    try:
+        with runs.running(parent):
+            failures = sweeps.sweep(asked, sweeps.connect(), bench, parent, watch)
+    except Interrupted:
+        pass
+    return trained, failures
+
+
+def results(bench: Bench) -> list[tuple[str, int, dict[str, float]]]:
+    exact = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "loss")
+    return [(row.model, row.epochs, {key: row.metrics[key] for key in exact}) for row in runs.rows(bench.study)]
+
+
+def test_a_sweep_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep(bench, study(), stop_at=2)[0] == [1, 2]
+    assert sweep(bench, study())[0] == [2, 3]  # from the checkpoint at the first epoch count
+    interrupted = results(bench)
+    trials = mlflow.search_runs(["0", bench.experiment], "tags.kind = 'trial'", output_format="list")
+    assert [run.info.status for run in trials] == ["FINISHED"]
+    history = mlflow.MlflowClient().get_metric_history(trials[0].info.run_id, "loss")
+    assert [point.step for point in history] == [1, 2, 3]
+
+    other = tmp_path / "undisturbed"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    store.connect("sqlite:///mlflow.db")
+    undisturbed = Bench(bench.cutouts, None, bench.device, store.experiment("small"), "small")
+    assert sweep(undisturbed, study())[0] == [1, 2, 3]
+    assert results(undisturbed) == interrupted
+
+
+def test_more_trials_are_added_to_those_that_are_done(bench: Bench) -> None:
+    search = {"search": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}, "sampler": "random"}
+    assert len(sweep(bench, study(epochs=[1], trials=2, **search))[0]) == 2
+    assert len(sweep(bench, study(epochs=[1], trials=3, **search))[0]) == 1
+    table = runs.rows(bench.study)
+    (state,) = sweeps.states(sweeps.connect())
+    assert (len(table), state.complete, state.running) == (3, 3, 0)
+    rates = {mlflow.get_run(row.run_id).data.params["learning_rate"] for row in table}
+    assert len(rates) == 3  # a sampler begun again with its seed would repeat the first draw
+
+
+def test_a_training_that_fails_is_told_and_the_others_go_on(bench: Bench) -> None:
+    grid = {"learning_rate": {"choices": [1.0, 1e-3]}}
+    hopeless = study(epochs=[1], architectures=["lastro_epfl"], search=grid, fixed={"seed": 5, "batch_size": 2})
+    bad = bench.cutouts["zscale"]
+    broken = Bench({"zscale": bad}, None, bench.device, bench.experiment, bench.study)
+    trained, failures = sweep(broken, hopeless)
+    (state,) = sweeps.states(sweeps.connect())
+    assert state.complete + state.failed == 2
+    assert len(failures) == state.failed
+    assert len(trained) == state.complete
