@@ -58,9 +58,7 @@ def test_a_trial_keeps_its_learning_curves_and_what_it_ran_on(client: MlflowClie
     assert trial.inputs.dataset_inputs[0].dataset.digest == trial.data.params["dataset.digest"]
 
 
-def test_the_model_of_a_row_gives_the_metrics_of_the_row(
-    client: MlflowClient, small_space: Path, inside: Path
-) -> None:
+def test_the_model_of_a_row_gives_the_metrics_of_the_row(client: MlflowClient, small_space: Path, inside: Path) -> None:
     cutouts = cache.load(small_space, "zscale", inside / "data" / "packed")
     assert cutouts is not None
     for row in rows_of(client):

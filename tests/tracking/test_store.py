@@ -45,7 +45,7 @@ def test_a_server_that_is_not_there_is_told_with_its_address() -> None:
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is() -> None:
     Path("mlflow.db").write_text("a shopping list")
-    with pytest.raises(TrackingError, match="mlflow.db: cannot open"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db: cannot open"):
         store.connect()
     assert Path("mlflow.db").read_text() == "a shopping list"
 

@@ -1,0 +1,137 @@
+"""The command line as real processes: killed, interrupted, serving pages, and under `mlflow run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.cli.conftest import Call
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+LONG = """
+data = "{data}"
+architectures = ["lens_flow"]
+epochs = [2, 400]
+"""
+ENVIRONMENT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def start(*arguments: str, at: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator", *arguments]
+    return subprocess.Popen(
+        command, cwd=at, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def wait_for_epoch(process: subprocess.Popen[str], number: int) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if f"epoch {number}/" in line:
+            return
+    raise AssertionError(f"ended with {process.wait()} before epoch {number}")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_ended_by_a_signal_goes_on_from_its_checkpoint(
+    sent: signal.Signals, call: Call, tmp_path: Path, small_space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long.toml").write_text(LONG.format(data=small_space))
+    process = start("sweep", "--study", "long.toml", at=tmp_path)
+    wait_for_epoch(process, 4)
+    process.send_signal(sent)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    assert ("goes on from here" in told) == (sent == signal.SIGINT)
+    assert "Traceback" not in told
+
+    (tmp_path / "long.toml").write_text(LONG.format(data=small_space).replace("400", "5"))
+    refused = start("sweep", "--study", "long.toml", at=tmp_path)
+    assert "was begun with epochs = [2, 400]" in refused.communicate(timeout=120)[1]
+    assert refused.returncode == 2
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "long.toml").write_text(LONG.format(data=small_space))
+    again = start("sweep", "--study", "long.toml", at=tmp_path)
+    assert again.stderr is not None
+    first = next(line for line in again.stderr if "epoch " in line)
+    assert "epoch 3/" in first
+    again.kill()
+    again.communicate(timeout=60)
+    if sent == signal.SIGINT:
+        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+        experiment = client.get_experiment_by_name("long")
+        assert len(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")) == 1
+
+
+def test_the_ui_shows_the_store_on_this_machine_alone(swept: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start("ui", "--port", str(port), at=swept)
+    try:
+        page = ""
+        for _ in range(120):
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert "MLflow" in page
+        query = json.dumps({"max_results": 100}).encode()
+        address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
+        request = urllib.request.Request(address, query, {"Content-Type": "application/json"})
+        found = json.loads(urllib.request.urlopen(request, timeout=30).read())
+        assert "tiny" in {each["name"] for each in found["experiments"]}
+        refused = start("ui", "--port", str(port), at=swept)
+        assert f"127.0.0.1:{port}" in refused.communicate(timeout=60)[1]
+        assert refused.returncode == 2
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("entry", ["main", "sweep"])
+def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
+    entry: str, tmp_path: Path, small_space: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("orchestrator", "architectures", "search_spaces"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("MLproject", "conda.yaml", "constraints.txt"):
+        shutil.copy(ROOT / name, project)
+    (project / "search_spaces" / "tiny.toml").write_text(LONG.format(data=small_space).replace("400", "3"))
+    store = f"sqlite:///{tmp_path}/store.db"
+    given = {"main": {"model": "lens_flow", "data": str(small_space), "epochs": "1,2"}, "sweep": {"study": "tiny"}}
+    parameters = [word for key, value in given[entry].items() for word in ("-P", f"{key}={value}")]
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", entry, "--env-manager", "local", *parameters]
+    done = subprocess.run(
+        command, cwd=project, env={**ENVIRONMENT, "MLFLOW_TRACKING_URI": store}, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(store)
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    kinds = sorted(run.data.tags["kind"] for run in runs)
+    assert kinds == {"main": ["row", "row", "trial"], "sweep": ["row", "row", "study", "trial"]}[entry]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    (root,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert root.data.params.items() >= given[entry].items()  # what `mlflow run` wrote, beside what the work wrote
+    assert root.data.tags["mlflow.project.entryPoint"] == entry
