@@ -82,7 +82,8 @@ def roc(labels: ArrayLike, logits: ArrayLike) -> Roc:
 
 def auc(curve: Roc) -> float:
     """Area under the curve: the chance that a lens scores above a non-lens, ties counting half."""
-    return float(np.trapezoid(curve.tpr, curve.fpr))
+    both = curve.positives > 0 and curve.negatives > 0
+    return float(np.trapezoid(curve.tpr, curve.fpr)) if both else float("nan")
 
 
 def tpr_at(curve: Roc, allowed: int) -> float:
@@ -129,23 +130,21 @@ GRIDS = {"official-100": 100, "lexactum-1001": 1001}
 def measure_on_grid(labels: ArrayLike, probabilities: ArrayLike, mode: str) -> dict[str, float]:
     """AUC, TPR0 and TPR10 the way published numbers were made, to be compared with those alone.
 
-    At each threshold of the grid, probabilities above it are accepted; AUC is the trapezoid over those points, and
-    TPR0 and TPR10 are the highest rates among them. That the comparison is strict and the grid includes both ends
-    is inferred. Source: Metcalf et al. 2019, section 4; LEXACTUM section 3.
+    At each threshold of the grid, probabilities above it are accepted, and below the grid all are; AUC is the
+    trapezoid over those points, and TPR0 and TPR10 are the highest rates among them. That the comparison is strict
+    and the grid includes both ends is inferred. Source: Metcalf et al. 2019, section 4; LEXACTUM section 3.
+
+    Raises:
+        ValueError: what `roc` refuses, or a number outside 0 to 1.
     """
-    truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
-    grid = np.linspace(0, 1, GRIDS[mode])
-    accepted = [
-        len(part) - np.searchsorted(np.sort(part), grid, side="right")
-        for part in (scores[truth == 0], scores[truth == 1])
-    ]
-    false, true = (
-        np.concatenate([[count], each])
-        for count, each in zip(((truth == 0).sum(), (truth == 1).sum()), accepted, strict=True)
-    )
-    fpr, tpr = _rate(false, int(false[0])), _rate(true, int(true[0]))
-    best = {f"tpr{k}": float(np.max(tpr, where=false <= k, initial=0.0)) for k in (0, 10)}
-    return {"auc": float(np.trapezoid(tpr[::-1], fpr[::-1])), **best}
+    exact = roc(labels, probabilities)
+    if np.any((exact.thresholds[1:] < 0) | (exact.thresholds[1:] > 1)):
+        raise ValueError("a grid takes probabilities, from 0 to 1")
+    steps = GRIDS[mode] - 1
+    grid = np.append(np.arange(steps, -1, -1) / steps, -np.inf)
+    corners = np.searchsorted(-exact.thresholds, -grid, side="left") - 1
+    walked = Roc(exact.false_positives[corners], exact.true_positives[corners], grid)
+    return {"auc": auc(walked), "tpr0": tpr_at(walked, 0), "tpr10": tpr_at(walked, 10)}
 
 
 def _rate(counts: NDArray[np.int64], total: int) -> Floats:

@@ -1,0 +1,60 @@
+"""What can be said of devices on any machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orchestrator.errors import RecipeError
+from orchestrator.learning import devices
+
+CPU = torch.device("cpu")
+
+
+def test_the_best_device_is_the_one_torch_calls_its_accelerator() -> None:
+    accelerator = torch.accelerator.current_accelerator()
+    assert devices.choose().type == (accelerator.type if accelerator else "cpu")
+
+
+def test_the_processor_can_always_be_asked_for() -> None:
+    assert devices.choose("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"no device '{name}'.*allowed: .*cpu"):
+        devices.choose(name)
+
+
+def test_a_machine_is_described_in_words() -> None:
+    described = devices.describe(CPU)
+    assert set(described) == {"device", "processor", "cores", "memory", "system"}
+    assert all(described.values())
+    assert described["device"] == "cpu"
+    assert int(described["cores"]) >= 1
+
+
+def test_automatic_precision_is_float32_on_a_processor_and_a_wish_is_granted() -> None:
+    assert devices.resolve_precision("auto", CPU) == "float32"
+    assert devices.resolve_precision("bfloat16", CPU) == "bfloat16"
+    assert devices.resolve_precision("float32", CPU) == "float32"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_only_products_are_computed_in_the_precision_asked_for(precision: str, expected: torch.dtype) -> None:
+    layer = torch.nn.Linear(2, 2)
+    with devices.autocast(CPU, precision):
+        assert layer(torch.ones(1, 2)).dtype == expected
+    assert layer.weight.dtype == torch.float32
+
+
+def test_data_stay_where_they_are_for_a_processor() -> None:
+    assert devices.room_for_data(CPU) == 0
+
+
+def test_reproducible_computing_ends_where_it_should() -> None:
+    cudnn = torch.backends.cudnn
+    before = (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark)
+    with devices.reproducible():
+        assert (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark) == (True, True, False, False)
+    assert (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark) == before
