@@ -24,7 +24,7 @@ NUMPY: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 SYMMETRIES: list[Callable[[Tensor], Tensor]] = [
-    lambda image, turns=turns, flip=flip: (image.flip(-1) if flip else image).rot90(turns, (-2, -1))  # type: ignore[misc]
+    lambda image, turns=turns, flip=flip: (image.flip(-1) if flip else image).rot90(turns, (-2, -1))
     for turns in range(4)
     for flip in (False, True)
 ]

@@ -106,7 +106,7 @@ def test_fewer_than_two_images_cannot_be_trained_on(count: int) -> None:
 
 def test_results_made_ahead_keep_their_order_and_run_no_further_ahead_than_told() -> None:
     made: list[int] = []
-    results = ahead(lambda part: made.append(part) or 10 * part, range(20), 3)  # type: ignore[func-returns-value]
+    results = ahead(lambda part: made.append(part) or 10 * part, range(20), 3)
     assert next(results) == 0
     assert len(made) <= 4
     assert list(results) == [10 * part for part in range(1, 20)]
@@ -125,5 +125,5 @@ def test_breaking_off_ends_the_thread() -> None:
     results = ahead(lambda part: part, range(100), 2)
     next(results)
     assert set(threading.enumerate()) > before
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert set(threading.enumerate()) == before

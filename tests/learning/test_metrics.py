@@ -83,7 +83,7 @@ def test_each_corner_counts_what_its_threshold_accepts(scored: Scored) -> None:
 @given(BOTH, st.randoms())
 def test_the_order_of_the_objects_does_not_matter(scored: Scored, random: object) -> None:
     pairs = list(zip(*scored, strict=True))
-    random.shuffle(pairs)  # type: ignore[attr-defined]
+    random.shuffle(pairs)
     labels, logits = zip(*pairs, strict=True)
     assert measure(labels, logits) == measure(*scored)
 

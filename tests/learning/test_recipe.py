@@ -66,7 +66,7 @@ def test_a_recipe_survives_being_written_as_json() -> None:
 
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        recipe(LEAST).epochs = 6  # type: ignore[misc]
+        recipe(LEAST).epochs = 6
 
 
 def test_settings_are_flat_texts() -> None:

@@ -31,11 +31,11 @@ class SlowAtFirst(nn.Module):
 def test_the_network_alone_is_timed_per_image_after_a_warm_up() -> None:
     network = SlowAtFirst().train()
     start = time.perf_counter()
-    timing = time_network(network, torch.zeros(4, 1, 8, 8), repeats=7)
+    timing = time_network(network, torch.zeros(4, 1, 8, 8), repeats=1)
     whole = time.perf_counter() - start
     assert 0.005 / 4 <= timing.seconds <= (whole - 0.5) / 4
-    assert (timing.batch_size, timing.repeats, timing.device) == (4, 7, "cpu")
-    assert network.modes == [False] * 8
+    assert (timing.batch_size, timing.repeats, timing.device) == (4, 1, "cpu")
+    assert network.modes == [False, False]
     assert network.training
 
 

@@ -109,6 +109,7 @@ def test_the_global_random_state_neither_matters_nor_changes() -> None:
 def test_what_watches_a_training_does_not_change_it() -> None:
     def validate(network: torch.nn.Module) -> dict[str, float]:
         torch.rand(10)
+        network.eval()
         return {"score": score(network, rings(4)[0], CPU).mean()}
 
     watched, batches = start(ask())
