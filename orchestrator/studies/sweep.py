@@ -30,7 +30,7 @@ HEARTBEAT, GRACE = 60, 300
 Watch = Callable[[str, int, Epoch], None]
 """Told of each epoch: the network, the trial's number, the epoch."""
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, without tracebacks
 
 
 @dataclass(frozen=True)

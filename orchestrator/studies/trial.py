@@ -131,7 +131,7 @@ def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, trial:
         runs.log_metrics(run_id, {"loss": epoch.loss, **measured, **validation, **timing}, epoch.number)
         runs.log_roc(run_id, curve, f"{recipe.architecture}, {epoch.number} epochs")
         runs.log_dataset(run_id, tested, "testing")
-        models.log(bench.experiment, run_id, network, recipe, trained)
+        models.log(run_id, network, recipe, trained)
 
 
 def time_per_image(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ class Model(NamedTuple):
     normalisation: str
 
 
-def log(experiment: str, run_id: str, network: nn.Module, recipe: Recipe, cutouts: Cutouts) -> None:
+def log(run_id: str, network: nn.Module, recipe: Recipe, cutouts: Cutouts) -> None:
     """Attach a network to a run; it takes any number of cutouts at once."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -41,8 +40,6 @@ def log(experiment: str, run_id: str, network: nn.Module, recipe: Recipe, cutout
         Schema([TensorSpec(np.dtype(np.float32), (-1,), "logits")]),
     )
     device = next(network.parameters()).device
-    if "MLFLOW_EXPERIMENT_ID" not in os.environ:  # else models would belong to the default experiment
-        mlflow.set_experiment(experiment_id=experiment)
     with warnings.catch_warnings(), evaluating(network), mlflow.start_run(run_id=run_id):
         warnings.simplefilter("ignore")  # deprecations inside MLflow and torch.export are not ours to mend
         mlflow.pytorch.log_model(

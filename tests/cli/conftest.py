@@ -12,18 +12,18 @@ from orchestrator.cli import main
 
 Call = Callable[..., Result]
 
-NO_STORE_OF_THE_USER = {name: None for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")}
+NO_STORE_OF_THE_USER = dict.fromkeys(("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"))
 """What the person who runs the tests has set would send their records there."""
 
 STUDY = """
 description = "Two networks, two epoch counts"
 data = "{data}"
-architectures = ["lens_flow", "cas_swinburne"]
+architectures = ["lens_flow", "lastro_epfl"]
 epochs = [1, 2]
 [fixed]
 batch_size = 32
 seed = 1
-[hyperparameters.cas_swinburne]
+[hyperparameters.lastro_epfl]
 hidden = {{ choices = [16] }}
 """
 

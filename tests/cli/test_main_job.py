@@ -32,11 +32,11 @@ def rows_of(client: MlflowClient, query: str = "") -> list[mlflow.entities.Run]:
 
 def test_every_network_has_a_row_at_every_epoch_count(client: MlflowClient) -> None:
     found = sorted((run.data.params["model"], run.data.params["epochs"]) for run in rows_of(client))
-    assert found == [(model, epochs) for model in ("cas_swinburne", "lens_flow") for epochs in ("1", "2")]
+    assert found == [(model, epochs) for model in ("lastro_epfl", "lens_flow") for epochs in ("1", "2")]
 
 
 def test_rows_can_be_filtered_and_sorted_as_a_reader_of_the_ui_does(client: MlflowClient) -> None:
-    (row,) = rows_of(client, "and params.model = 'cas_swinburne' and params.epochs = '2'")
+    (row,) = rows_of(client, "and params.model = 'lastro_epfl' and params.epochs = '2'")
     assert row.data.params["hyperparameters.hidden"] == "16"
     values = [run.data.metrics["tpr10"] for run in rows_of(client)]
     assert values == sorted(values, reverse=True)
@@ -56,6 +56,12 @@ def test_a_trial_keeps_its_learning_curves_and_what_it_ran_on(client: MlflowClie
         assert [point.step for point in client.get_metric_history(trial.info.run_id, metric)] == [1, 2]
     assert {"git_commit", "version.torch", "processor", "device", "set"} <= trial.data.tags.keys()
     assert trial.inputs.dataset_inputs[0].dataset.digest == trial.data.params["dataset.digest"]
+
+
+def test_models_belong_to_the_experiment_of_their_study(client: MlflowClient) -> None:
+    rows = rows_of(client)
+    found = client.search_logged_models([rows[0].info.experiment_id])
+    assert {model.source_run_id for model in found} == {row.info.run_id for row in rows}
 
 
 def test_the_model_of_a_row_gives_the_metrics_of_the_row(client: MlflowClient, small_space: Path, inside: Path) -> None:
@@ -87,7 +93,7 @@ def test_a_row_carries_its_roc_curve_as_page_and_points(client: MlflowClient, tm
 
 def test_the_sweep_ends_by_printing_the_table(inside: Path) -> None:
     lines = (inside / "output.txt").read_text().splitlines()
-    assert len([line for line in lines if line.startswith(("lens_flow  ", "cas_swinburne "))]) >= 4
+    assert len([line for line in lines if line.startswith(("lens_flow  ", "lastro_epfl "))]) >= 4
 
 
 def test_the_table_says_the_same_in_every_format(call: Call, inside: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +27,8 @@ class Interrupted(Exception):
 @pytest.fixture
 def bench(tmp_path: Path, small_space: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
     for _ in cache.build(small_space, "zscale", tmp_path / "packed", workers=1):
         pass
     cutouts = cache.load(small_space, "zscale", tmp_path / "packed")
@@ -95,12 +98,14 @@ def test_more_trials_are_added_to_those_that_are_done(bench: Bench) -> None:
 
 
 def test_a_training_that_fails_is_told_and_the_others_go_on(bench: Bench) -> None:
-    grid = {"learning_rate": {"choices": [1.0, 1e-3]}}
-    hopeless = study(epochs=[1], architectures=["lastro_epfl"], search=grid, fixed={"seed": 5, "batch_size": 2})
-    bad = bench.cutouts["zscale"]
-    broken = Bench({"zscale": bad}, None, bench.device, bench.experiment, bench.study)
-    trained, failures = sweep(broken, hopeless)
+    good = bench.cutouts["zscale"]
+    broken = dataclasses.replace(good, pixels=np.full_like(good.pixels, np.nan))
+    mixed = dataclasses.replace(bench, cutouts={"asinh": broken, "zscale": good})
+    asked = study(epochs=[1], search={"normalisation": {"choices": ["asinh", "zscale"]}})
+    trained, failures = sweep(mixed, asked)
+    assert trained == [1]
+    (failure,) = failures
+    assert "lens_flow trial 0: lens_flow diverged in epoch 1, with a loss of nan" in failure
     (state,) = sweeps.states(sweeps.connect())
-    assert state.complete + state.failed == 2
-    assert len(failures) == state.failed
-    assert len(trained) == state.complete
+    assert (state.complete, state.failed, state.waiting) == (1, 1, 0)
+    assert sweep(mixed, asked) == ([], failures)  # told again, and not tried again
