@@ -10,7 +10,6 @@ Source: Metcalf et al. 2019, A&A 625, A119.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +110,7 @@ def cutout_path(root: Path, imaging: ImagingSet, part: int, band: Band, identifi
 
 def data_folders(root: Path, imaging: ImagingSet) -> list[Path]:
     """The folders ``Data_….N`` of a set, by N."""
-    name = re.compile(rf"{re.escape(imaging.folder)}\.([0-9]+)")
-    found = [(int(match[1]), path) for path in root.iterdir() if (match := name.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted(_numbered(root, rf"{re.escape(imaging.folder)}\.([0-9]+)"))]
 
 
 def scan(root: Path) -> Release:
@@ -122,17 +119,10 @@ def scan(root: Path) -> Release:
     Raises:
         DataError: no such folder, no cutouts in it, both sets in it, or one identifier twice.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    try:
-        return _scan(root)
-    except OSError as error:
-        raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
-
-
-def _scan(root: Path) -> Release:
     parts = {imaging: folders for imaging in SETS.values() if (folders := data_folders(root, imaging))}
     if not parts:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder")
         looked = " or ".join(f"{imaging.folder}.N" for imaging in SETS.values())
         raise DataError(f"{root}: no cutouts here: expected folders named {looked}")
     if len(parts) > 1:
@@ -142,7 +132,9 @@ def _scan(root: Path) -> Release:
     files: dict[int, dict[str, Path]] = {}
     for folder in folders:
         for band in imaging.bands:
-            for identifier, path in _files_of(folder / "Public" / band.folder, band):
+            # No more digits than 64 bits hold.
+            pattern = rf"{re.escape(band.prefix)}-([0-9]{{1,18}})\.fits"
+            for identifier, path in _numbered(folder / "Public" / band.folder, pattern):
                 earlier = files.setdefault(identifier, {}).setdefault(band.name, path)
                 if earlier != path:
                     raise DataError(f"{path}: object {identifier} stands in {earlier} too")
@@ -159,11 +151,12 @@ def _scan(root: Path) -> Release:
     return Release(root, imaging, tuple(objects), incomplete)
 
 
-def _files_of(folder: Path, band: Band) -> list[tuple[int, Path]]:
-    # No more digits than 64 bits hold.
-    name = re.compile(rf"{re.escape(band.prefix)}-([0-9]{{1,18}})\.fits")
-    if not folder.is_dir():
+def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
+    """What lies in a folder and matches, by the number that the pattern captures; no folder holds nothing."""
+    name = re.compile(pattern)
+    try:
+        return [(int(match[1]), path) for path in folder.iterdir() if (match := name.fullmatch(path.name))]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    with os.scandir(folder) as entries:
-        matches = ((name.fullmatch(entry.name), entry.path) for entry in entries)
-        return [(int(match[1]), Path(path)) for match, path in matches if match]
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror or error}") from None

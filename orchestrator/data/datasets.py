@@ -26,9 +26,13 @@ def folder(name: str) -> Path:
     """
     if name in SIMULATED:
         return HOME / name
-    if not Path(name).is_dir():
-        raise DataError(f"{name}: no such folder (allowed: a folder of cutouts, or {', '.join(SIMULATED)})")
-    return Path(name)
+    try:
+        if Path(name).is_dir():
+            return Path(name)
+        reason = "no such folder"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise DataError(f"{name}: {reason} (allowed: a folder of cutouts, or {', '.join(SIMULATED)})")
 
 
 def make(name: str) -> Iterator[tuple[int, int]]:

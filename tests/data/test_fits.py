@@ -3,12 +3,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import os
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -185,15 +183,6 @@ def test_a_file_that_is_missing_or_a_folder_says_so(path: Path) -> None:
     path.mkdir()
     with pytest.raises(UnreadableCutout, match="Is a directory"):
         read_image(path)
-
-
-@pytest.fixture
-def without_privileges() -> Iterator[None]:
-    mine = os.geteuid()
-    if mine == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(mine)
 
 
 def test_a_file_without_permission_says_so(path: Path, request: pytest.FixtureRequest) -> None:
