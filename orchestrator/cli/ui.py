@@ -30,7 +30,7 @@ def ui(port: int, tracking_uri: str | None) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise click.BadParameter(f"{HOST}:{port}: {error.strerror}; choose another", param_hint="--port") from None
-    click.echo(f"Open http://{HOST}:{port} (Ctrl-C stops it)")
+    click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # 13 processes that nothing here needs
     where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *where])

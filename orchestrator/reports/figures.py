@@ -23,7 +23,7 @@ def roc_points(curve: Roc) -> dict[str, list[float]]:
 
 
 def roc_page(curve: Roc, title: str) -> str:
-    """An HTML page with the ROC curve, its false-positive axis linear or logarithmic."""
+    """An HTML page with the ROC curve, its false-positive axis linear or logarithmic; shown without any network."""
     import plotly.graph_objects as go
 
     label = f"AUC {auc(curve):.4f}"
@@ -45,7 +45,7 @@ def roc_page(curve: Roc, title: str) -> str:
         yaxis_range=[0, 1.01],
         updatemenus=[{"type": "buttons", "direction": "right", "x": 1, "y": 1.12, "buttons": scales}],
     )
-    return str(figure.to_html(include_plotlyjs="cdn"))
+    return str(figure.to_html(include_plotlyjs=True))
 
 
 def contact_sheet_of(root: Path, count: int, columns: int, normalisation: str, path: Path) -> None:

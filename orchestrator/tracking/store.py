@@ -17,6 +17,9 @@ __all__ = ["DEFAULT", "MlflowClient", "MlflowException", "connect", "database", 
 
 DEFAULT = "sqlite:///mlflow.db"
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""So that MLflow's pages show runs and metrics first, and not chats."""
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside MLflow's own imports are not ours to mend
     import mlflow
@@ -69,7 +72,7 @@ def experiment(name: str) -> str:
     path = database(mlflow.get_tracking_uri())
     location = (path.absolute().parent / "mlartifacts").as_uri() if path else None
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=location, tags=KIND))
     except MlflowException:  # another process was faster
         found = client.get_experiment_by_name(name)
         if found is None:
