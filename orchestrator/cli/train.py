@@ -24,7 +24,9 @@ from orchestrator.cli.progress import bar, epoch_line, open_set
 @click.option("--no-augment", is_flag=True, help="The same as --augment false.")
 @click.option("--split", metavar="SCHEME", default="0.7/0.1/0.2", help="Shares, lexactum, or official.")
 @click.option("--seed", metavar="N", default="0", help="Decides weights, order, augmentation and split.")
-@click.option("--set", "hyperparameters", metavar="NAME=VALUE", multiple=True, help="A hyperparameter of the network.")
+@click.option(
+    "--hyperparameter", "hyperparameters", metavar="NAME=VALUE", multiple=True, help="A hyperparameter of the network."
+)
 @options.max_bad
 @options.device
 @options.tracking_uri
@@ -58,6 +60,8 @@ def train(
     from orchestrator.tracking import runs, store
 
     counts = sorted({_whole("--epochs", each) for each in epochs.split(",")})
+    if counts[0] < 1:
+        raise click.BadParameter(f"{counts[0]}: counts from 1 on are expected", param_hint="--epochs")
     recipe = make_recipe(
         {
             "architecture": model,
@@ -81,8 +85,8 @@ def train(
     with bar(f"Training {model} on {chosen}", counts[-1]) as say, training as done:
         for epoch in done:
             say(epoch.number, line=epoch_line(model, epoch, counts[-1]))
-    rows = [row for row in runs.rows(study) if (row.model, row.dataset) == (model, cutouts[normalisation].digest)]
-    Console().print(tables.as_table(rows[-len(counts) :]))
+    same = (recipe.digest, cutouts[normalisation].digest)
+    Console().print(tables.as_table([row for row in runs.rows(study) if (row.recipe, row.dataset) == same]))
     click.echo(f"Recorded in {uri}; `orchestrator table --study {study}` compares all, `orchestrator ui` shows them.")
 
 
@@ -100,7 +104,7 @@ def _whole(option: str, text: str) -> int:
 def _hyperparameter(text: str) -> tuple[str, bool | int | float | str]:
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise click.BadParameter(f"'{text}' is not NAME=VALUE, such as hidden=128", param_hint="--set")
+        raise click.BadParameter(f"'{text}' is not NAME=VALUE, such as hidden=128", param_hint="--hyperparameter")
     for kind in (int, float):
         try:
             return name, kind(value)

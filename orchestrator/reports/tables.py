@@ -26,9 +26,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One training at one of its epoch counts, as it was recorded."""
+    """One training at one of its epoch counts, as it was recorded; `recipe` and `dataset` are digests."""
 
     run_id: str
+    recipe: str
     set: str
     dataset: str
     model: str
@@ -62,7 +63,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def as_json(rows: Sequence[Row]) -> str:
     """A list of objects, with every metric that was recorded and every digit."""
-    keys = ("set", "dataset", "model", "epochs", "seed", "run_id")
+    keys = ("set", "dataset", "recipe", "model", "epochs", "seed", "run_id")
     return json.dumps([{**{key: getattr(row, key) for key in keys}, **row.metrics} for row in rows], indent=1)
 
 

@@ -162,6 +162,7 @@ def rows(study: str) -> list[Row]:
     table = [
         Row(
             run_id=run.info.run_id,
+            recipe=run.data.params["recipe.digest"],
             set=run.data.tags["set"],
             dataset=run.data.params["dataset.digest"],
             model=run.data.params["model"],

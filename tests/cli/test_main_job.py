@@ -184,7 +184,7 @@ def test_both_stores_are_where_they_were_promised(inside: Path) -> None:
 
 
 def test_a_training_of_its_own_is_recorded_beside_the_studies(call: Call, inside: Path, small_space: Path) -> None:
-    options = ("--model", "lens_flow", "--data", str(small_space), "--no-augment", "--set", "hidden=8")
+    options = ("--model", "lens_flow", "--data", str(small_space), "--no-augment", "--hyperparameter", "hidden=8")
     result = call("train", *options, "--epochs", "1,2", "--batch-size", "32.0")
     assert "lens_flow  epoch 2/2" in result.stderr
     table = json.loads(call("table", "--study", "train-space", "--format", "json").stdout)

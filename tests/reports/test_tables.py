@@ -16,8 +16,8 @@ METRICS = {
     "val_auc": 0.91, "seconds_per_image": 0.00612,
 }  # fmt: skip
 ROWS = [
-    Row("a" * 32, "space", "0123", "cas_swinburne", 1000, 1, METRICS),
-    Row("b" * 32, "space", "0123", "lens_flow", 5, 1, {"auc": 0.5}),
+    Row("a" * 32, "r1", "space", "0123", "cas_swinburne", 1000, 1, METRICS),
+    Row("b" * 32, "r2", "space", "0123", "lens_flow", 5, 1, {"auc": 0.5}),
 ]
 
 
