@@ -72,10 +72,8 @@ def open_set(name: str, normalisation: str, max_bad: float) -> Cutouts:
 
     root = datasets.folder(name)
     follow(f"Simulating {root}", datasets.make(name))
+    follow(f"Packing {root}", cache.build(root, normalisation, datasets.PACKED, max_bad=max_bad))
     cutouts = cache.load(root, normalisation, datasets.PACKED)
-    if cutouts is None:
-        follow(f"Packing {root}", cache.build(root, normalisation, datasets.PACKED, max_bad=max_bad))
-        cutouts = cache.load(root, normalisation, datasets.PACKED)
     assert cutouts is not None  # it has just been packed
     _tell(cutouts, root)
     return cutouts
