@@ -24,19 +24,18 @@ FORMAT = "1"
 
 
 def load(root: Path, normalisation: str, where: Path) -> Cutouts | None:
-    """Map a packed set into memory; None where it has not been packed as its files are now.
+    """Map a packed set into memory; None where it has not been packed as its files are now, or where it is damaged.
 
     Raises:
-        DataError: no set there, or what was packed is damaged; `build` packs it anew.
+        DataError: no set there.
     """
-    folder = where / _name(scan(root), normalisation)
-    return unpack(folder) if folder.is_dir() else None
+    return unpack(where / _name(scan(root), normalisation))
 
 
 def build(
     root: Path, normalisation: str, where: Path, *, max_bad: float = 0.01, workers: int | None = None
 ) -> Iterator[Progress]:
-    """Pack a set where `load` finds it, unless it is there; a second process waits for the first.
+    """Pack a set where `load` finds it, unless it is there whole; a second process waits for the first.
 
     Args:
         root: a folder in the challenge's layout.
@@ -56,18 +55,20 @@ def build(
         first, bands = next(iter(release.incomplete.items()))
         raise DataError(f"{root}: not one object has all bands; {first} has no file for {', '.join(bands)}")
     folder = where / _name(release, normalisation)
+    packed = unpack(folder)
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        with FileLock(where / ".lock"):  # one build at a time, since each takes all cores
-            packed = _whole(folder)
-            if packed is None:
-                yield from _build(release, normalisation, folder, max_bad, workers)
-            else:
-                total = len(release.objects)
-                refuse_too_many(root, packed.bad, total, max_bad)
-                yield total, total
+        if packed is None:
+            where.mkdir(parents=True, exist_ok=True)
+            with FileLock(where / ".lock"):  # one build at a time, since each takes all cores
+                packed = unpack(folder)
+                if packed is None:
+                    yield from _build(release, normalisation, folder, max_bad, workers)
+                    return
     except OSError as error:
         raise DataError(f"{where}: a packed set cannot be kept here: {error.strerror or error}") from None
+    total = len(release.objects)
+    refuse_too_many(root, packed.bad, total, max_bad)
+    yield total, total
 
 
 def _build(
@@ -87,17 +88,6 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _whole(folder: Path) -> Cutouts | None:
-    """What is packed there; None if nothing is, or if it was damaged and had to go."""
-    if not folder.is_dir():
-        return None
-    try:
-        return unpack(folder)
-    except DataError:
-        shutil.rmtree(folder)
-        return None
-
-
 def _name(release: Release, normalisation: str) -> str:
     """Digests of the root, and of the names, sizes and times of all its files, labels too."""
     root = str(release.root)
@@ -111,5 +101,5 @@ def _name(release: Release, normalisation: str) -> str:
             continue  # gone since it was listed: reading it will say so
         # The time of its last change of permissions too: they may have been mended.
         state.update(f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n".encode())
-    place = hashlib.sha256(str(release.root.resolve()).encode())
+    place = hashlib.sha256(bytes(release.root.resolve()))
     return f"{release.set.name}-{normalisation}-{place.hexdigest()[:8]}-{state.hexdigest()[:16]}"

@@ -22,7 +22,7 @@ from orchestrator.data.cutouts import BadCutout, Cutouts, content_digest
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.normalise import prepare
 from orchestrator.data.processes import spread
-from orchestrator.errors import DataError, TooManyBadCutouts, UnreadableCutout
+from orchestrator.errors import TooManyBadCutouts, UnreadableCutout
 
 CHUNK, SHARD = 32, 256
 """Objects normalised at once, and objects a process takes at once."""
@@ -101,20 +101,16 @@ def pack(
     (folder / ABOUT).write_text(json.dumps(about, indent=1))
 
 
-def unpack(folder: Path) -> Cutouts:
-    """Map a packed set into memory.
-
-    Raises:
-        DataError: the folder is damaged.
-    """
+def unpack(folder: Path) -> Cutouts | None:
+    """Map a packed set into memory; None where there is none, or a damaged one."""
     try:
         about = json.loads((folder / ABOUT).read_text())
         imaging = SETS[about["set"]]
-        with np.load(folder / ROWS) as rows:
+        with (folder / ROWS).open("rb") as file, np.load(file) as rows:
             arrays = {name: rows[name] for name in rows.files}
         count = len(arrays["ids"])
         if (folder / PIXELS).stat().st_size != count * _bytes_each(len(imaging.bands)):
-            raise ValueError(f"{PIXELS} does not hold {count} cutouts")
+            return None
         shape = (count, len(imaging.bands), SIZE, SIZE)
         return Cutouts(
             set=imaging,
@@ -132,9 +128,8 @@ def unpack(folder: Path) -> Cutouts:
             incomplete=tuple(about["incomplete"]),
             columns={name.removeprefix(COLUMN): arrays[name] for name in arrays if name.startswith(COLUMN)},
         )
-    except Exception as error:  # damage shows in many kinds, zipfile's and numpy's among them
-        reason = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{folder}: this packed set is damaged ({type(error).__name__}: {reason})") from None
+    except Exception:  # damage shows in many kinds, zipfile's and numpy's among them
+        return None
 
 
 def refuse_too_many(root: Path, bad: list[BadCutout] | tuple[BadCutout, ...], total: int, max_bad: float) -> None:

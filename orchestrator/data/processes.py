@@ -33,17 +33,25 @@ def spread(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int 
         yield from map(function, jobs)
         return
     # Fresh processes: a fork would copy whatever threads the caller has running.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent)
     try:
-        yield from pool.map(function, jobs)
+        yield from _submit(pool, function, jobs)
     except BrokenProcessPool:
         raise DataError(f"one of {workers} processes was killed; is there memory enough for so many?") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+    """Start the processes deaf to Ctrl-C, which reaches the whole group: this process answers for all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.map(function, jobs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _follow_parent() -> None:
     Thread(target=_end_with_parent, daemon=True).start()
 
 
