@@ -1,34 +1,35 @@
-"""Writes simulated objects as the challenge's files, and their labels in either of its forms.
+"""Makes a labelled set on disk, in parallel; what is finished stays.
 
-What is finished stays: a run that was killed goes on, and a larger count extends the set. `simulation.json` keeps
-the settings; the labels are written last, when every object they name is there.
+While a set is being made the truth of finished objects lies in `.parts`; when all are there `truth.csv` and the labels
+take its place. `simulation.json` keeps the settings. A run that was killed goes on, and a larger count extends a set.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.data.catalogue import TRUTH
-from orchestrator.data.challenge import SIZE, TRAINING_KEY, ImagingSet, cutout_path
-from orchestrator.errors import DataError
+from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, cutout_path
+from orchestrator.data.processes import spread
+from orchestrator.data.simulation import files
+from orchestrator.errors import DataError, one_of
 
 VERSION = "1"
 """Of population and rendering: the same version, settings and index give the same object."""
 
 FIRST_ID = 100_000
-SHARD = 100
+SHARD = 50
 """Objects a process makes at once."""
+
+SETTINGS, PARTS = "simulation.json", ".parts"
 
 Form = Literal["key", "catalogue"]
 
@@ -39,7 +40,23 @@ class _Settings:
     seed: int
     difficulty: float
     labels: str
+    count: int
     version: str = VERSION
+
+
+@dataclass(frozen=True)
+class _Shard:
+    root: Path
+    imaging: ImagingSet
+    start: int
+    count: int
+    seed: int
+    difficulty: float
+
+    @property
+    def part(self) -> Path:
+        """Holds the truth of its objects once all their files are written."""
+        return self.root / PARTS / f"{self.start:08d}.csv"
 
 
 def simulate(
@@ -57,168 +74,132 @@ def simulate(
     Args:
         root: the folder to write to.
         imaging: which of the two sets.
-        count: objects in all.
-        seed: of everything drawn; one object depends on seed, set, difficulty and its index alone.
+        count: objects in all; a set never gets smaller.
+        seed: of everything drawn; an object depends on seed, set, difficulty and its index alone.
         difficulty: magnitudes by which sources are fainter than the challenge's.
         labels: the training key, or the test catalogue.
         workers: processes, by default as many as there are cores.
 
     Raises:
-        DataError: the folder holds something else, or a set of other settings.
+        DataError: an argument that is none, a folder that holds something else, or a set of other settings or of
+            more objects; and an object that cannot be written.
     """
-    _claim(root, _Settings(imaging.name, seed, difficulty, labels))
-    for band in imaging.bands:
-        cutout_path(root, imaging, 0, band, 0).parent.mkdir(parents=True, exist_ok=True)
-    parts = root / ".parts"
-    parts.mkdir(exist_ok=True)
-    starts = [start for start in range(0, count, SHARD) if not _is_done(parts, start, min(SHARD, count - start))]
-    done = count - sum(min(SHARD, count - start) for start in starts)
-    yield done
-    jobs = [(root, imaging, start, min(SHARD, count - start), seed, difficulty) for start in starts]
-    for finished in _run(jobs, workers or os.cpu_count() or 1):
-        done += finished
+    settings = _Settings(imaging.name, seed, difficulty, labels, count)
+    _check(settings)
+    try:
+        _claim(root, settings)
+        for band in imaging.bands:
+            cutout_path(root, imaging, 0, band, 0).parent.mkdir(parents=True, exist_ok=True)
+        (root / PARTS).mkdir(exist_ok=True)
+        truth = root / TRUTH
+        rows = files.rows(truth.read_text()) if truth.exists() else []
+        shards = [
+            _Shard(root, imaging, start, min(SHARD, count - start), seed, difficulty)
+            for start in range(len(rows), count, SHARD)
+        ]
+        todo = [shard for shard in shards if len(_rows(shard)) < shard.count]
+        done = count - sum(shard.count for shard in todo)
         yield done
-    rows = [
-        json.loads(line) for start in range(0, count, SHARD) for line in _part(parts, start).read_text().splitlines()
-    ]
-    _write_labels(root, imaging, rows[:count], labels)
+        for finished in spread(_make, todo, workers):
+            done += finished
+            yield done
+        rows += [row for shard in shards for row in _rows(shard)[: shard.count]]
+        _write(truth, files.table(rows))
+        if labels == "key":
+            _write(root / TRAINING_KEY, files.training_key(rows))
+        else:
+            _write(root / imaging.catalogue, files.catalogue(rows))
+        shutil.rmtree(root / PARTS)
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
+
+
+def _check(settings: _Settings) -> None:
+    if settings.count < 1:
+        raise DataError(f"count {settings.count}: a set has at least one object (allowed: 1 or more)")
+    if settings.seed < 0:
+        raise DataError(f"seed {settings.seed}: negative (allowed: 0 or more)")
+    if not np.isfinite(settings.difficulty):
+        raise DataError(f"difficulty {settings.difficulty}: not a number of magnitudes (allowed: finite ones)")
+    if settings.labels not in get_args(Form):
+        raise DataError(one_of("form of labels", settings.labels, get_args(Form)))
 
 
 def _claim(root: Path, settings: _Settings) -> None:
-    note = root / "simulation.json"
+    """Write down what the folder is for; DataError where that is something else."""
+    note = root / SETTINGS
     if not note.exists():
         if root.exists() and any(root.iterdir()):
             raise DataError(f"{root}: not empty, and no simulation; give a folder of its own")
         root.mkdir(parents=True, exist_ok=True)
-        _write(note, json.dumps(asdict(settings), indent=1))
-        return
-    stored: dict[str, Any] = json.loads(note.read_text())
-    for key, value in asdict(settings).items():
-        if stored.get(key) != value:
-            raise DataError(f"{root}: simulated with {key} = {stored.get(key)!r}, not {value!r}")
+    else:
+        try:
+            stored: dict[str, Any] = dict(json.loads(note.read_text()))
+        except ValueError:
+            raise DataError(f"{note}: not the settings of a simulation; give another folder") from None
+        for key, value in asdict(settings).items():
+            if key != "count" and stored.get(key) != value:
+                raise DataError(f"{root}: simulated with {key} = {stored.get(key)!r}, not {value!r}")
+        if settings.count < stored["count"]:
+            raise DataError(f"{root}: a set of {stored['count']} objects, not {settings.count} (allowed: more)")
+    _write(note, json.dumps(asdict(settings), indent=1) + "\n")
 
 
-def _run(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[int]:
-    if workers == 1 or len(jobs) < 2:
-        yield from (_make(*job) for job in jobs)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(_make, *job) for job in jobs]):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _rows(shard: _Shard) -> list[files.Row]:
+    return files.rows(shard.part.read_text()) if shard.part.exists() else []
 
 
-def _part(parts: Path, start: int) -> Path:
-    return parts / f"{start:08d}.jsonl"
-
-
-def _is_done(parts: Path, start: int, count: int) -> bool:
-    path = _part(parts, start)
-    return path.exists() and len(path.read_text().splitlines()) >= count
-
-
-def _make(root: Path, imaging: ImagingSet, start: int, count: int, seed: int, difficulty: float) -> int:
+def _make(shard: _Shard) -> int:
     import torch
 
     from orchestrator.data.simulation.population import draw
     from orchestrator.data.simulation.render import render
 
+    imaging, rows = shard.imaging, []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    lines = []
-    for index in range(start, start + count):
-        scene = draw(imaging, seed, index, difficulty)
-        made = render(imaging, scene)
-        identifier = FIRST_ID + index
-        for band, pixels in zip(imaging.bands, made.pixels, strict=True):
-            cutout_path(root, imaging, 0, band, identifier).write_bytes(_fits(imaging, pixels))
-        truth = {
-            "ID": identifier,
-            "is_lens": int(scene.is_lens),
-            "theta_E": round(scene.theta_e, 5),
-            "beta": round(float(np.hypot(scene.source[0].x, scene.source[0].y)), 5) if scene.source else "",
-            "q": round(scene.q, 5),
-            "phi": round(scene.phi, 5),
-            "gamma1": round(scene.gamma1, 5),
-            "gamma2": round(scene.gamma2, 5),
-            "mag_lens": round(scene.foreground[0].magnitudes[0], 4),
-            "mag_source": round(scene.source[0].magnitudes[0], 4) if scene.source else "",
-            "mag_arcs": round(made.arc_magnitude, 4) if scene.source else "",
-            "arc_pixels": made.arc_pixels,
-            "arc_flux": round(made.arc_flux, 3),
-            "arc_snr": round(made.arc_snr, 4),
-            "near_blue": scene.near_blue,
-            **{f"psf_fwhm_{b.name}": round(f, 5) for b, f in zip(imaging.bands, scene.fwhm, strict=True)},
-            "noise_scale": round(scene.noise_scale, 5),
-            "masked": made.masked,
-            "seed": seed,
-            "sim_version": VERSION,
-        }
-        lines.append(json.dumps(truth))
-    torch.set_num_threads(threads)
-    _write(_part(root / ".parts", start), "\n".join(lines))
-    return count
-
-
-def _fits(imaging: ImagingSet, pixels: NDArray[np.float32]) -> bytes:
-    return _header(imaging.pixel_scale) + pixels.astype(">f4").tobytes().ljust(
-        -(-4 * SIZE * SIZE // 2880) * 2880, b"\0"
-    )
-
-
-def _header(scale: float) -> bytes:
-    degrees = scale / 3600
-    cards = {
-        "SIMPLE": "T",
-        "BITPIX": "-32",
-        "NAXIS": "2",
-        "NAXIS1": str(SIZE),
-        "NAXIS2": str(SIZE),
-        "CRPIX1": "51.0",
-        "CRPIX2": "51.0",
-        "CDELT1": f"{-degrees:.12E}",
-        "CDELT2": f"{degrees:.12E}",
-        "NX": str(SIZE),
-        "NY": str(SIZE),
-    }
-    text = "".join(f"{key:8}= {value:>20}".ljust(80) for key, value in cards.items()) + "END".ljust(80)
-    return text.encode().ljust(2880)
-
-
-def _write_labels(root: Path, imaging: ImagingSet, rows: list[dict[str, Any]], form: str) -> None:
-    truth = [{key: value for key, value in row.items() if key != "is_lens"} for row in rows]
-    _write(root / TRUTH, _csv(truth))
-    if form == "key":
-        label = [
-            {
-                "ID": row["ID"],
-                "is_lens": row["is_lens"],
-                "Einstein_area": f"{np.pi * (row['theta_E'] / 206264.806) ** 2:.6g}",
-                "numb_pix_lensed_image": row["arc_pixels"],
-                "flux_lensed_image_in_sigma": f"{row['arc_flux']:g}",
+    torch.set_num_threads(1)  # processes share the cores already, and sums must not depend on threads
+    try:
+        for index in range(shard.start, shard.start + shard.count):
+            identifier = FIRST_ID + index
+            scene = draw(imaging, shard.seed, index, shard.difficulty)
+            made = render(imaging, scene)
+            for band, pixels in zip(imaging.bands, made.pixels, strict=True):
+                cutout_path(shard.root, imaging, 0, band, identifier).write_bytes(files.fits(imaging, pixels))
+            lens, source = scene.lens, scene.source[:1]
+            truth = {
+                "ID": identifier,
+                "is_lens": int(scene.is_lens),
+                "kind": scene.kind,
+                "theta_E": f"{lens.theta_e:.5f}",
+                "beta": f"{np.hypot(source[0].x, source[0].y):.5f}" if source else "",
+                "q": f"{lens.q:.5f}",
+                "phi": f"{lens.phi:.5f}",
+                "gamma1": f"{lens.gamma1:.5f}",
+                "gamma2": f"{lens.gamma2:.5f}",
+                "mag_lens": f"{scene.magnitude:.4f}",
+                "mag_source": f"{scene.source_magnitude:.4f}" if source else "",
+                "mag_arcs": f"{made.arc_magnitude:.4f}" if np.isfinite(made.arc_magnitude) else "",
+                "arc_pixels": made.arc_pixels,
+                "arc_flux": f"{made.arc_flux:.6g}",
+                "arc_snr": f"{made.arc_snr:.4f}",
+                "near_blue": scene.near_blue,
+                **{f"psf_fwhm_{b.name}": f"{w:.5f}" for b, w in zip(imaging.bands, scene.fwhm, strict=True)},
+                **{f"noise_scale_{b.name}": f"{s:.5f}" for b, s in zip(imaging.bands, scene.noise_scale, strict=True)},
+                "masked": made.masked,
+                "seed": shard.seed,
+                "sim_version": VERSION,
             }
-            for row in rows
-        ]
-        _write(root / TRAINING_KEY, _csv(label))
-    else:
-        lens = [{"ID": row["ID"], "no_source": 1 - row["is_lens"]} for row in rows]
-        _write(root / imaging.catalogue, "# simulated; no_source: 0 is a lens\n" + _csv(lens))
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    import io
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["ID"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+            rows.append({key: str(value) for key, value in truth.items()})
+    finally:
+        torch.set_num_threads(threads)
+    _write(shard.part, files.table(rows))
+    return shard.count
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write the whole file or nothing, and nothing where it holds that already."""
+    if path.exists() and path.read_text() == text:
+        return
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
