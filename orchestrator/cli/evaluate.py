@@ -22,6 +22,8 @@ def evaluate(
 ) -> None:
     """Score a set with a model, and record its metrics, ROC curve and scores."""
     from orchestrator.learning import devices
+    from orchestrator.learning.bootstrap import LEVEL
+    from orchestrator.reports import scores
     from orchestrator.studies import evaluation
     from orchestrator.tracking import models, store
 
@@ -31,10 +33,11 @@ def evaluate(
     cutouts = open_set(data, loaded.normalisation, max_bad)
     found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"))
     for name, value in found.metrics.items():
-        click.echo(f"{name:9} {value:.4f}")
+        low, high = found.intervals[name]
+        click.echo(f"{name:9} {value:.4f}   {LEVEL:.0%} interval {low:.4f} to {high:.4f}")
     if not found.metrics:
         click.echo("no metrics: both lenses and others need labels")
     if out is not None:
-        out.write_text(evaluation.as_csv(found))
+        out.write_text(scores.as_csv(found.ids, found.labels, found.logits))
         click.echo(f"scores in {out}")
     click.echo(f"recorded as run {found.run_id}")

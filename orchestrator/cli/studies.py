@@ -64,16 +64,27 @@ def sweep(
 @click.command()
 @click.option("--study", metavar="NAME", required=True, help="A study, or train-space or train-ground.")
 @click.option("--format", "form", type=click.Choice(["text", "csv", "markdown", "json"]), default="text")
+@click.option("--intervals", is_flag=True, help="Show the 95 % confidence interval of each metric; text only.")
+@click.option("--beside", type=click.Choice(["paper", "challenge"]), help="Show what was published too; text only.")
 @options.tracking_uri
-def table(study: str, form: str, tracking_uri: str | None) -> None:
+def table(study: str, form: str, intervals: bool, beside: str | None, tracking_uri: str | None) -> None:
     """Print the results of a study: a row per network and epoch count, metrics of the test set."""
     from rich.console import Console
 
-    from orchestrator.reports import tables
+    from orchestrator.reports import published, tables
     from orchestrator.tracking import runs, store
 
+    if form != "text" and (intervals or beside):
+        raise click.UsageError("--intervals and --beside are for --format text; json has every number")
     store.connect(tracking_uri)
-    made = tables.FORMATS[form](runs.rows(study))
+    rows = runs.rows(study)
+    if intervals or beside:
+        given = published.read(beside, rows[0].set) if beside else None
+        Console().print(tables.as_long_table(rows, given))
+        if beside:
+            click.echo(f"Not comparable as they stand: {published.CAVEATS[beside]}.")
+        return
+    made = tables.FORMATS[form](rows)
     if isinstance(made, str):
         click.echo(made)
     else:

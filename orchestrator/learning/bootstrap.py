@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from orchestrator.learning.metrics import METRICS, Roc, roc
+from orchestrator.learning.metrics import METRICS, Roc
 
 Floats = NDArray[np.float64]
 
@@ -15,9 +15,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def intervals(
-    labels: ArrayLike, logits: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, tuple[float, float]]:
+def intervals(curve: Roc, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Percentile intervals of every metric at `LEVEL`, by a stratified bootstrap.
 
     Lenses and non-lenses are drawn with replacement each among themselves, as many as there are, so the share of
@@ -25,24 +23,30 @@ def intervals(
     intervals are wide, and rightly so.
 
     Args:
-        labels: (n,) 1 a lens, 0 none.
-        logits: (n,) as for `orchestrator.learning.metrics.roc`.
+        curve: of the scores.
         resamples: how often to draw.
         seed: of the draws.
 
+    Returns:
+        Metric → lower and upper limit, NaN where nothing can be said.
+
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    drawn = bootstrap(labels, logits, resamples=resamples, seed=seed)
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    return {name: (float(low), float(high)) for name, (low, high) in _each(drawn, tails)}
+    tails = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+    drawn = bootstrap(curve, resamples=resamples, seed=seed)
+    # A metric that cannot be said of one resample cannot be said of any: it lacks a class.
+    return {
+        name: (float(np.percentile(each, tails[0])), float(np.percentile(each, tails[1])))
+        for name, each in drawn.items()
+    }
 
 
-def bootstrap(labels: ArrayLike, logits: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
+def bootstrap(curve: Roc, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
     """Every metric of every resample: name → (resamples,); see `intervals`."""
     values: dict[str, list[float]] = {name: [] for name in METRICS}
-    for curve in resampled(roc(labels, logits), resamples, seed):
+    for each in resampled(curve, resamples, seed):
         for name, metric in METRICS.items():
-            values[name].append(metric(curve))
+            values[name].append(metric(each))
     return {name: np.array(each) for name, each in values.items()}
 
 
@@ -63,8 +67,3 @@ def resampled(curve: Roc, resamples: int, seed: int) -> Iterator[Roc]:
 def _corner_of_each(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The corner at which each object is first accepted, from how many are accepted at each corner."""
     return np.repeat(np.arange(1, len(counts)), np.diff(counts))
-
-
-def _each(drawn: dict[str, Floats], tails: list[float]) -> Iterator[tuple[str, Floats]]:
-    for name, values in drawn.items():
-        yield name, np.nanpercentile(values, tails) if np.isfinite(values).any() else np.full(2, np.nan)

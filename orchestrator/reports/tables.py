@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.reports.published import Published
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -22,6 +24,9 @@ COLUMNS = {
     "seconds_per_image": ("s/image", 5),
 }
 """Metric → its heading and its digits; all of the test set but `val_…`, which is of the validation set."""
+
+
+HEADER = ["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,26 @@ class Row:
 
 def as_table(rows: Sequence[Row]) -> Table:
     """For a terminal."""
-    return table(["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())], map(_cells, rows))
+    return table(HEADER, map(_cells, rows))
+
+
+def as_long_table(rows: Sequence[Row], beside: Published | None = None) -> Table:
+    """For a terminal, with the confidence interval below each metric, and what was published on its row."""
+    lines: list[list[str]] = []
+    for row in rows:
+        cells, low, high, published = _cells(row), ["  low", "", ""], ["  high", "", ""], ["", "", ""]
+        given = beside.beside(row.model, row.epochs) if beside else {}
+        for name, (_, digits) in COLUMNS.items():
+            for line, value in (
+                (low, row.metrics.get(f"{name}_low")),
+                (high, row.metrics.get(f"{name}_high")),
+                (published, given.get(name)),
+            ):
+                line.append("" if value is None else f"{value:.{digits}f}")
+        lines += [cells, low, high]
+        if beside and any(published):
+            lines.append([f"  {beside.source}", *published[1:]])
+    return table(HEADER, lines)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -56,9 +80,8 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """For a paper's draft or a wiki."""
-    header = ["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, *map(_cells, rows)]]
-    return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(header) - 1), *lines[1:]])
+    lines = ["| " + " | ".join(cells) + " |" for cells in [HEADER, *map(_cells, rows)]]
+    return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(HEADER) - 1), *lines[1:]])
 
 
 def as_json(rows: Sequence[Row]) -> str:

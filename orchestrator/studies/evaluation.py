@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +10,10 @@ from numpy.typing import NDArray
 
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError
+from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import METRICS, roc
+from orchestrator.reports.scores import as_csv
 from orchestrator.tracking import runs
 from orchestrator.tracking.models import Model
 
@@ -28,6 +28,7 @@ class Evaluation:
         labels: (n,) 1 a lens, 0 none, -1 unknown.
         logits: (n,) higher is more lens-like.
         metrics: over the objects with a label; empty where there are not both classes.
+        intervals: their confidence intervals, likewise.
     """
 
     run_id: str
@@ -35,11 +36,7 @@ class Evaluation:
     labels: NDArray[np.int8]
     logits: NDArray[np.float64]
     metrics: dict[str, float]
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """(n,) from 0 to 1, as the training set's share of lenses has it."""
-        return 1 / (1 + np.exp(-self.logits))
+    intervals: dict[str, tuple[float, float]]
 
 
 def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, experiment: str) -> Evaluation:
@@ -59,23 +56,13 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         runs.log_dataset(run_id, cutouts, "evaluation")
         logits = score(model.network, cutouts.pixels, device)
         labelled = cutouts.labels >= 0
-        metrics = {}
+        metrics, found = {}, {}
         if set(cutouts.labels[labelled]) == {0, 1}:
             curve = roc(cutouts.labels[labelled], logits[labelled])
             metrics = {name: metric(curve) for name, metric in METRICS.items()}
+            found = intervals(curve)
             runs.log_metrics(run_id, metrics)
+            runs.log_intervals(run_id, found)
             runs.log_roc(run_id, curve, f"{uri} on {cutouts.root.name}")
-        evaluation = Evaluation(run_id, cutouts.ids, cutouts.labels, logits, metrics)
-        runs.log_text(run_id, as_csv(evaluation), "scores.csv")
-    return evaluation
-
-
-def as_csv(evaluation: Evaluation) -> str:
-    """One line per object, every digit; an unknown label is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["ID", "is_lens", "logit", "probability"])
-    columns = (evaluation.ids, evaluation.labels, evaluation.logits, evaluation.probabilities)
-    for identifier, label, logit, probability in zip(*(column.tolist() for column in columns), strict=True):
-        writer.writerow([identifier, label if label >= 0 else "", logit, probability])
-    return text.getvalue()
+        runs.log_text(run_id, as_csv(cutouts.ids, cutouts.labels, logits), "scores.csv")
+    return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, metrics, found)

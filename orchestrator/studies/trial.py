@@ -19,11 +19,13 @@ from orchestrator.data.normalise import prepare
 from orchestrator.data.splits import OFFICIAL, Split, split
 from orchestrator.errors import DataError, RecipeError
 from orchestrator.learning.batches import Batches
+from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import METRICS, Roc, roc
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.timing import time_end_to_end, time_network
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
+from orchestrator.reports.scores import as_csv
 from orchestrator.tracking import models, runs
 
 CHECKPOINTS = Path("checkpoints")
@@ -121,7 +123,8 @@ def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, trial:
     trained = bench.cutouts[recipe.normalisation]
     tested = bench.test[recipe.normalisation] if bench.test else trained
     rows = np.flatnonzero(tested.labels >= 0) if bench.test else parts.test
-    curve, measured = _measure(tested, rows, score(network, tested.pixels, bench.device, rows=rows))
+    logits = score(network, tested.pixels, bench.device, rows=rows)
+    curve, measured = _measure(tested, rows, logits)
     timing, how = time_per_image(network, tested, bench.device)
     validation = {key: value for key, value in epoch.metrics.items() if key.startswith("val_")}
 
@@ -129,6 +132,8 @@ def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, trial:
     with runs.running(run_id):
         runs.log_params(run_id, how)
         runs.log_metrics(run_id, {"loss": epoch.loss, **measured, **validation, **timing}, epoch.number)
+        runs.log_intervals(run_id, intervals(curve), epoch.number)
+        runs.log_text(run_id, as_csv(tested.ids[rows], tested.labels[rows], logits), "scores.csv")
         runs.log_roc(run_id, curve, f"{recipe.architecture}, {epoch.number} epochs")
         runs.log_dataset(run_id, tested, "testing")
         models.log(run_id, network, recipe, trained)

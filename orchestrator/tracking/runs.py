@@ -118,6 +118,14 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> Non
     MlflowClient().log_batch(run_id, metrics=known)
 
 
+def log_intervals(run_id: str, intervals: Mapping[str, tuple[float, float]], step: int = 0) -> None:
+    """Record confidence intervals beside their metrics, as `auc_low` and `auc_high`."""
+    limits = {
+        f"{name}_{end}": at for name, pair in intervals.items() for end, at in zip(("low", "high"), pair, strict=True)
+    }
+    log_metrics(run_id, limits, step)
+
+
 def log_params(run_id: str, params: Mapping[str, str]) -> None:
     """Record all in one call."""
     _log(run_id, params=params)

@@ -46,7 +46,7 @@ def test_an_object_is_left_out_of_a_resample_as_often_as_chance_has_it() -> None
 
 def test_the_interval_of_a_rate_is_that_of_a_binomial_law() -> None:
     labels, logits = scores(400, 400, 3)
-    low, high = intervals(labels, logits, resamples=4000)["tpr"]
+    low, high = intervals(roc(labels, logits), resamples=4000)["tpr"]
     rate = float((logits[labels == 1] > 0).mean())
     expected = stats.binom(400, rate).ppf([0.025, 0.975]) / 400
     assert (low, high) == pytest.approx(expected, abs=0.004)
@@ -55,20 +55,20 @@ def test_the_interval_of_a_rate_is_that_of_a_binomial_law() -> None:
 def test_the_spread_of_the_auc_is_that_over_fresh_samples() -> None:
     fresh = np.std([roc_auc_score(*scores(150, 150, seed)) for seed in range(400)])
     labels, logits = scores(150, 150, 1000)
-    assert np.std(bootstrap(labels, logits)["auc"]) == pytest.approx(fresh, rel=0.25)
+    assert np.std(bootstrap(roc(labels, logits))["auc"]) == pytest.approx(fresh, rel=0.25)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_a_near_one() -> None:
     labels, logits = scores(200, 200, 5)
-    first = intervals(labels, logits, seed=1)
-    assert intervals(labels, logits, seed=1) == first
-    other = intervals(labels, logits, seed=2)
+    first = intervals(roc(labels, logits), seed=1)
+    assert intervals(roc(labels, logits), seed=1) == first
+    other = intervals(roc(labels, logits), seed=2)
     assert other != first
     assert other["auc"] == pytest.approx(first["auc"], abs=0.01)
 
 
 def test_without_one_class_nothing_can_be_said() -> None:
     with np.errstate(invalid="ignore"):
-        found = intervals([1, 1, 1], [0.1, 0.2, -0.3], resamples=20)
+        found = intervals(roc([1, 1, 1], [0.1, 0.2, -0.3]), resamples=20)
     assert np.isnan(found["auc"]).all()
     assert np.isfinite(found["tpr"]).all()
