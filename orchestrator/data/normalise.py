@@ -32,13 +32,13 @@ def zscale(images: Pixels) -> Pixels:
     A constant image becomes 0. Source: NOAO 1997, as `astropy.visualization.ZScaleInterval` computes it; the two
     agree but where over four fifths of the pixels are one number, and astropy's limits depend on rounding.
     """
-    flat = images.reshape(-1, images.shape[-2] * images.shape[-1]).astype(np.float32)
+    flat = images.reshape(-1, images.shape[-2] * images.shape[-1])
     low, high = zscale_limits(flat)
     span = (high - low).astype(np.float32)
+    stretched = flat - low.astype(np.float32)[:, None]
     with np.errstate(over="ignore"):  # an infinite quotient is clipped to 1
-        flat -= low.astype(np.float32)[:, None]
-        flat /= np.where(span > 0, span, 1)[:, None]
-    return np.clip(flat, 0, 1, out=flat).reshape(images.shape)
+        stretched /= np.where(span > 0, span, 1)[:, None]
+    return np.clip(stretched, 0, 1, out=stretched).reshape(images.shape)
 
 
 def asinh(images: Pixels) -> Pixels:
@@ -91,9 +91,10 @@ def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDAr
     """
     stride = max(1, int(flat.shape[1] / SAMPLES))
     samples = np.sort(flat[:, ::stride][:, :SAMPLES], axis=1)
-    median = np.median(samples, axis=1).astype(np.float64)  # rounded to the image's own type, as astropy does
-    samples = samples.astype(np.float64)
     count = samples.shape[1]
+    # The median, rounded to the image's own type as astropy's is.
+    median = samples[:, (count - 1) // 2 : count // 2 + 1].mean(axis=1).astype(np.float64)
+    samples = samples.astype(np.float64)
     low, high = samples[:, 0], samples[:, -1]
     fewest = max(MIN_PIXELS, int(count * MAX_REJECT))
     width = max(1, int(count * 0.01))
@@ -108,14 +109,16 @@ def zscale_limits(flat: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDAr
     for _ in range(ITERATIONS):
         intercept, slope[active], spread = _fit_line(x, y, ~bad)
         residual = slope[active, None] * x
-        np.subtract(y, residual, out=residual)
-        residual -= intercept[:, None]
-        bad = _widen(bad | (np.abs(residual, out=residual) > KREJ * spread[:, None]), width)
+        residual += intercept[:, None]
+        residual -= y
+        bad |= np.abs(residual, out=residual) > KREJ * spread[:, None]
+        bad = _widen(bad, width)
         before, kept[active] = kept[active], count - bad.sum(axis=1)
         going_on = (kept[active] < before) & (kept[active] >= fewest)
-        active, y, bad = active[going_on], y[going_on], bad[going_on]
-        if not len(active):
+        if not going_on.any():
             break
+        if not going_on.all():
+            active, y, bad = active[going_on], y[going_on], bad[going_on]
 
     step = slope * unit * (2 / (count - 1)) / CONTRAST
     middle = (count - 1) // 2
@@ -140,10 +143,12 @@ def _fit_line(x: Floats, y: Floats, good: NDArray[np.bool_]) -> tuple[Floats, Fl
 
 def _widen(bad: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """Mark all within a window of `width` around what is marked, placed as `np.convolve(…, "same")` places it."""
-    right = (width - 1) // 2
-    wide = bad.copy()
-    for shift in range(1, width - right):
-        wide[:, shift:] |= bad[:, :-shift]
-    for shift in range(1, right + 1):
-        wide[:, :-shift] |= bad[:, shift:]
-    return wide
+    count, right = bad.shape[1], (width - 1) // 2
+    wide = np.zeros((len(bad), count + width - 1), dtype=bool)
+    wide[:, :count] = bad
+    reach = 1
+    while reach < width:
+        step = min(reach, width - reach)
+        wide[:, step:] |= wide[:, :-step]
+        reach += step
+    return wide[:, right : right + count]

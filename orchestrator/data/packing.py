@@ -24,7 +24,7 @@ from orchestrator.data.normalise import prepare
 from orchestrator.data.processes import spread
 from orchestrator.errors import TooManyBadCutouts, UnreadableCutout
 
-CHUNK, SHARD = 32, 256
+CHUNK, SHARD = 64, 256
 """Objects normalised at once, and objects a process takes at once."""
 
 PIXELS, ROWS, ABOUT = "pixels.f32", "rows.npz", "about.json"
