@@ -1,13 +1,21 @@
-"""What every benchmark prints: where it ran, and a table."""
+"""What benchmarks share: a stopwatch, and a table that says where it was measured."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

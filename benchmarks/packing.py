@@ -7,12 +7,10 @@ import os
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from _machine import show
+from _machine import seconds, show
 
 from orchestrator.data.cache import build
 from orchestrator.data.challenge import SIZE, SPACE, cutout_path, scan
@@ -37,13 +35,6 @@ def write(root: Path, count: int) -> None:
         path.write_bytes(header + pixels.astype(">f4").tobytes() + padding)
     rows = (f"{100_000 + number},{number % 2}" for number in range(count))
     (root / "classifications.csv").write_text("\n".join(["ID,is_lens", *rows]))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def main() -> None:

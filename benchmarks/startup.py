@@ -5,20 +5,12 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from _machine import show
+from _machine import seconds, show
 
 RUNS = 15
 COMMANDS = [["--help"], ["train", "--help"], ["data", "--help"]]
-
-
-def seconds(command: list[str]) -> float:
-    """Wall time of one run."""
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
 
 
 def main() -> None:
@@ -26,8 +18,12 @@ def main() -> None:
     program = str(Path(sys.executable).with_name("orchestrator"))
     rows = []
     for arguments in COMMANDS:
-        seconds([program, *arguments])  # fills the disk's cache
-        times = [seconds([program, *arguments]) for _ in range(RUNS)]
+
+        def start(arguments: list[str] = arguments) -> None:
+            subprocess.run([program, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+        start()  # fills the disk's cache
+        times = [seconds(start) for _ in range(RUNS)]
         rows.append([f"`orchestrator {' '.join(arguments)}`", f"{statistics.median(times):.3f}", f"{max(times):.3f}"])
     show(f"Start-up, seconds, {RUNS} runs; held: under 0.4", ["command", "median", "slowest"], rows)
 

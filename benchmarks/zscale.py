@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
-from _machine import show
+from _machine import seconds, show
 from astropy.visualization import ZScaleInterval
 
 from orchestrator.data.challenge import SIZE
@@ -24,13 +22,6 @@ def sky() -> np.ndarray:
     size, flux = rng.uniform(2, 15, (IMAGES, 1, 1)), 10 ** rng.uniform(-12, -10, (IMAGES, 1, 1))
     images = flux * np.exp(-radius / size) + rng.normal(0, 7.8e-13, (IMAGES, SIZE, SIZE))
     return images.astype(np.float32)[:, None]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def main() -> None:

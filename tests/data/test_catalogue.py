@@ -48,6 +48,7 @@ BAD = {
     "a negative identifier": ("ID,is_lens\n-7,0\n", r"key:2: ID '-7' is not a whole number"),
     "a short row": ("# x\n\nID,is_lens,n\n7,0,1\n8,0\n", r"key:5: 2 values where the header names 3"),
     "a long row": ("ID,is_lens\n7,0,1\n", r"key:2: 3 values where the header names 2"),
+    "a cell without end": ("ID,is_lens\n7,0\n" + "8" * 200_000, r"key:3: field larger than field limit"),
     "two labels for one object": ("ID,is_lens\n7,0\n7,1\n", r"key:3: object 7 has the other label elsewhere"),
 }
 

@@ -141,9 +141,14 @@ def test_real_cutouts_read_as_astropy_reads_them(challenge1: Path) -> None:
         np.testing.assert_array_equal(read_image(path), fits.getdata(path))
 
 
-def test_plain_files_need_no_astropy(path: Path, request: pytest.FixtureRequest) -> None:
+def test_simulated_cutouts_read_as_astropy_reads_them(small_ground: Path) -> None:
+    for path in sorted(small_ground.rglob("*.fits")):
+        np.testing.assert_array_equal(read_image(path), fits.getdata(path))
+
+
+def test_plain_files_need_no_astropy(path: Path, small_ground: Path, request: pytest.FixtureRequest) -> None:
     path.write_bytes(PLAIN)
-    paths = [path]
+    paths = [path, *sorted(small_ground.rglob("*.fits"))]
     if (request.config.rootpath.parent / "shared" / "challenge1").is_dir():
         paths += sorted(request.getfixturevalue("challenge1").rglob("*.fits"))
     program = "import sys, pathlib; from orchestrator.data.fits import read_image\n"

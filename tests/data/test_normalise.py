@@ -45,15 +45,24 @@ def by_astropy(image: Image) -> Image:
         return ZScaleInterval()(image)
 
 
-@pytest.mark.parametrize("name", ["space", "ground"])
-def test_zscale_is_astropys_on_real_cutouts(challenge1: Path, name: str) -> None:
-    images = np.stack([fits.getdata(path) for path in sorted((challenge1 / name).rglob("*.fits"))])
+def agrees_with_astropy(folder: Path) -> None:
+    images = np.stack([fits.getdata(path) for path in sorted(folder.rglob("*.fits"))])
     expected = np.stack([by_astropy(image) for image in images])
     np.testing.assert_allclose(zscale(images[:, None])[:, 0], expected, rtol=0, atol=1e-6)
     # And so it is after masked pixels are cleared.
     cleared = np.where(images == MASKED, np.float32(0), images)
     expected = np.stack([by_astropy(image) for image in cleared])
     np.testing.assert_allclose(prepare(images[:, None], "zscale")[0][:, 0], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["space", "ground"])
+def test_zscale_is_astropys_on_real_cutouts(challenge1: Path, name: str) -> None:
+    agrees_with_astropy(challenge1 / name)
+
+
+@pytest.mark.parametrize("simulated", ["small_space", "small_ground"])
+def test_zscale_is_astropys_on_simulated_cutouts(simulated: str, request: pytest.FixtureRequest) -> None:
+    agrees_with_astropy(request.getfixturevalue(simulated))
 
 
 @pytest.mark.parametrize("kind", KINDS)
