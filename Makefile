@@ -1,6 +1,8 @@
 # The two commands a newcomer needs are `make quickstart` and `make test`; both set up the environment first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# One thread a process: the tests run in as many processes as there are cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: quickstart test check check-static format docs clean
 
@@ -10,11 +12,11 @@ quickstart: .venv/installed
 
 # Everything, the slow tests too, and the share of lines and branches they reach.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report term:skip-covered
+	$(PYTEST) --cov --cov-report term:skip-covered
 
 # The developer's loop: the same checks as CI, without the slow tests.
 check: check-static
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow" --quiet
+	$(PYTEST) -m "not slow" --quiet
 
 # Style, types, layers, generated documents.
 check-static: .venv/installed-dev

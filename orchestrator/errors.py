@@ -47,5 +47,5 @@ def one_of(what: str, given: object, allowed: "list[str] | tuple[str, ...]") -> 
     import difflib
 
     near = difflib.get_close_matches(str(given), allowed, n=1)
-    hint = f": did you mean '{near[0]}'?" if near else ";"
+    hint = f": did you mean '{near[0]}'?" if near else ""
     return f"no {what} '{given}'{hint} (allowed: {', '.join(allowed)})"

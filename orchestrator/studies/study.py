@@ -208,9 +208,8 @@ def _problems(study: Study) -> Iterator[str]:
                 yield f"search.{key}: a grid needs 'choices'"
             for value in each.corners():
                 try:
-                    made = study.recipe(architecture, {key: value})
-                    networks.check_hyperparameters(architecture, made.hyperparameters)
-                except (RecipeError, ValueError) as error:
+                    study.recipe(architecture, {key: value})
+                except RecipeError as error:
                     yield f"search.{key}: {error}"
         try:
             study.recipe(architecture, {})

@@ -150,7 +150,12 @@ def time_per_image(
     whole = time_end_to_end(lambda: _read(files, cutouts.normalisation), network, device)
     return (
         {"seconds_per_image": whole.seconds, "network_seconds_per_image": alone.seconds},
-        {"timing.batch_size": str(len(files)), "timing.repeats": str(whole.repeats), "timing.device": str(device)},
+        {
+            "timing.device": whole.device,
+            "timing.batch_size": str(whole.batch_size),
+            "timing.repeats": str(whole.repeats),
+            "timing.outliers": str(whole.outliers),
+        },
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.data import cache
 from orchestrator.data.splits import split
 from tests.cli.conftest import Call
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("swept"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
@@ -110,6 +110,23 @@ def test_the_table_says_the_same_in_every_format(call: Call, inside: Path) -> No
         assert f"{row['auc']:.4f}" in text
 
 
+def test_the_table_shows_intervals_and_what_was_published(call: Call, client: MlflowClient) -> None:
+    told = call("table", "--study", "tiny", "--intervals", "--beside", "challenge").stdout
+    (row,) = rows_of(client, "and params.model = 'lens_flow' and params.epochs = '2'")
+    limits = [row.data.metrics[f"auc_{end}"] for end in ("low", "high")]
+    assert limits[0] < row.data.metrics["auc"] < limits[1]
+    assert f"{limits[0]:.4f}" in told
+    assert told.count("0.9325") == 4  # the challenge's best AUC on the Space set, beside each row
+    assert "Not comparable as they stand" in told
+
+
+def test_a_row_keeps_its_scores(client: MlflowClient, tmp_path: Path) -> None:
+    row = rows_of(client)[0]
+    lines = Path(client.download_artifacts(row.info.run_id, "scores.csv", str(tmp_path))).read_text().splitlines()
+    labels, logits = zip(*((int(line.split(",")[1]), float(line.split(",")[2])) for line in lines[1:]), strict=True)
+    assert roc_auc_score(labels, logits) == pytest.approx(row.data.metrics["auc"])
+
+
 def test_a_second_sweep_trains_nothing(call: Call, client: MlflowClient, inside: Path) -> None:
     before = {run.info.run_id for run in rows_of(client)}
     result = call("sweep", "--study", "tiny")
@@ -159,6 +176,21 @@ def test_the_best_by_validation_becomes_champion_and_scores_a_folder(
     assert len(lines) == 201
     labels, logits = zip(*((int(line.split(",")[1]), float(line.split(",")[2])) for line in lines[1:]), strict=True)
     assert f"auc       {roc_auc_score(labels, logits):.4f}" in result.stdout
+
+
+def test_what_a_model_sees_is_drawn_and_recorded(
+    call: Call, client: MlflowClient, small_space: Path, tmp_path: Path
+) -> None:
+    call("registry", "promote", "--study", "tiny")
+    options = ("features", "--model", "models:/lens-finder-space@champion", "--maps", "4", "--out", str(tmp_path))
+    image = next(small_space.glob("Data_EuclidBig.0/Public/Band1/*.fits"))
+    told = call(*options, "--image", str(image)).stdout
+    assert (tmp_path / "features.html").stat().st_size > 10_000
+    assert (tmp_path / "input.png").exists()
+    run = client.get_run(told.split()[-1])
+    assert f"logit {run.data.metrics['logit']:.4f}" in told
+    assert "convolution" in call(*options, "--image", str(image), "--layers", "nothing", expect=2).stderr
+    assert "2 images where the model takes 1" in call(*options, *(2 * ("--image", str(image))), expect=2).stderr
 
 
 def test_a_model_is_not_tried_on_the_other_set(call: Call, inside: Path, small_ground: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.tracking import store
 from tests.cli.conftest import Call
 from tests.conftest import ROOT
 
@@ -80,11 +81,13 @@ def test_a_sweep_ended_by_a_signal_goes_on_from_its_checkpoint(
         assert len(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")) == 1
 
 
-def test_the_ui_shows_the_store_on_this_machine_alone(swept: Path) -> None:
+def test_the_ui_shows_the_store_on_this_machine_alone(tmp_path: Path) -> None:
+    store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    store.experiment("shown")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = start("ui", "--port", str(port), at=swept)
+    process = start("ui", "--port", str(port), at=tmp_path)
     try:
         page = ""
         for _ in range(120):
@@ -98,8 +101,8 @@ def test_the_ui_shows_the_store_on_this_machine_alone(swept: Path) -> None:
         address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
         request = urllib.request.Request(address, query, {"Content-Type": "application/json"})
         found = json.loads(urllib.request.urlopen(request, timeout=30).read())
-        assert "tiny" in {each["name"] for each in found["experiments"]}
-        refused = start("ui", "--port", str(port), at=swept)
+        assert "shown" in {each["name"] for each in found["experiments"]}
+        refused = start("ui", "--port", str(port), at=tmp_path)
         assert f"127.0.0.1:{port}" in refused.communicate(timeout=60)[1]
         assert refused.returncode == 2
     finally:
@@ -118,16 +121,16 @@ def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
     for name in ("MLproject", "conda.yaml", "constraints.txt"):
         shutil.copy(ROOT / name, project)
     (project / "search_spaces" / "tiny.toml").write_text(LONG.format(data=small_space).replace("400", "3"))
-    store = f"sqlite:///{tmp_path}/store.db"
+    address = f"sqlite:///{tmp_path}/store.db"
     given = {"main": {"model": "lens_flow", "data": str(small_space), "epochs": "1,2"}, "sweep": {"study": "tiny"}}
     parameters = [word for key, value in given[entry].items() for word in ("-P", f"{key}={value}")]
     command = [sys.executable, "-m", "mlflow", "run", ".", "-e", entry, "--env-manager", "local", *parameters]
     done = subprocess.run(
-        command, cwd=project, env={**ENVIRONMENT, "MLFLOW_TRACKING_URI": store}, capture_output=True, text=True,
+        command, cwd=project, env={**ENVIRONMENT, "MLFLOW_TRACKING_URI": address}, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    client = MlflowClient(store)
+    client = MlflowClient(address)
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     kinds = sorted(run.data.tags["kind"] for run in runs)
     assert kinds == {"main": ["row", "row", "trial"], "sweep": ["row", "row", "study", "trial"]}[entry]
