@@ -10,6 +10,7 @@ from orchestrator import __version__
 from orchestrator.cli.data import data
 from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.features import features
+from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
 from orchestrator.cli.studies import studies, sweep, table
@@ -47,5 +48,5 @@ def main() -> None:
     """
 
 
-for command in (quickstart, data, train, sweep, table, studies, registry, evaluate, features, ui):
+for command in (quickstart, data, train, sweep, table, studies, registry, evaluate, metrics, features, ui):
     main.add_command(command)

@@ -61,7 +61,7 @@ def resampled(curve: Roc, resamples: int, seed: int) -> Iterator[Roc]:
             else np.zeros(len(curve.thresholds), dtype=np.int64)
             for corners in (false, true)
         ]
-        yield Roc(np.cumsum(drawn[0]), np.cumsum(drawn[1]), curve.thresholds)
+        yield Roc(np.cumsum(drawn[0]), np.cumsum(drawn[1]), curve.thresholds, curve.half)
 
 
 def _corner_of_each(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,11 +22,13 @@ class Roc:
         false_positives: how many non-lenses are accepted at each threshold, ascending.
         true_positives: how many lenses.
         thresholds: the lowest logit accepted; the first is +inf and accepts nothing.
+        half: the score that stands for probability 0.5.
     """
 
     false_positives: NDArray[np.int64]
     true_positives: NDArray[np.int64]
     thresholds: Floats
+    half: float = 0.0
 
     @property
     def negatives(self) -> int:
@@ -49,12 +51,14 @@ class Roc:
         return _rate(self.true_positives, self.positives)
 
 
-def roc(labels: ArrayLike, logits: ArrayLike) -> Roc:
+def roc(labels: ArrayLike, logits: ArrayLike, *, half: float = 0.0) -> Roc:
     """Find the exact ROC curve with one sort.
 
     Args:
         labels: (n,) 1 a lens, 0 none.
-        logits: (n,) higher is more lens-like; float32 or finer, infinities allowed.
+        logits: (n,) higher is more lens-like; float32 or finer, infinities allowed. Probabilities will do, which
+            would lose digits as logits.
+        half: the score that stands for probability 0.5; of probabilities that is 0.5.
 
     Raises:
         ValueError: another shape or label, a NaN, or float16, which ties what should be told apart.
@@ -77,6 +81,7 @@ def roc(labels: ArrayLike, logits: ArrayLike) -> Roc:
         np.concatenate([[0], last + 1 - true[last]]),
         np.concatenate([[0], true[last]]),
         np.concatenate([[np.inf], ranked[last]]),
+        half,
     )
 
 
@@ -92,8 +97,8 @@ def tpr_at(curve: Roc, allowed: int) -> float:
 
 
 def at_half(curve: Roc) -> int:
-    """The corner that accepts every probability above 0.5, that is every logit above 0."""
-    return int(np.searchsorted(-curve.thresholds, 0, side="left")) - 1
+    """The corner that accepts every probability above 0.5."""
+    return int(np.searchsorted(-curve.thresholds, -curve.half, side="left")) - 1
 
 
 def accuracy(curve: Roc) -> float:

@@ -1,0 +1,59 @@
+"""The command that measures anybody's finder by its scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+NAMED = 5
+"""Identifiers of each kind that are printed."""
+
+
+@click.command()
+@click.argument("scores", type=click.Path(path_type=Path))
+@click.option("--labels", type=click.Path(path_type=Path), metavar="KEY", help="File with the labels, if another.")
+@click.option("--label", default="is_lens", metavar="COLUMN", help="Labels: 1 a lens, 0 none; no_source the other way.")
+@click.option("--score", default="logit", metavar="COLUMN", help="Scores: higher is more lens-like.")
+@click.option("--id", "identifier", default="ID", metavar="COLUMN", help="Identifiers, in both files.")
+@click.option(
+    "--scale", type=click.Choice(["auto", "probability", "logit"]), default="auto",
+    help="auto: probabilities if all lie from 0 to 1.",
+)  # fmt: skip
+@click.option("--grid", is_flag=True, help="Also walk thresholds as published numbers did; of probabilities.")
+@click.option("--json", "as_json", is_flag=True, help="For a machine, with every digit.")
+def metrics(
+    scores: Path, labels: Path | None, label: str, score: str, identifier: str, scale: str, grid: bool, as_json: bool
+) -> None:
+    """Measure a list of scores, CSV or Parquet, with the same exact metrics and their confidence intervals."""
+    from orchestrator.data import scorelist
+    from orchestrator.learning.bootstrap import LEVEL, intervals
+    from orchestrator.learning.metrics import GRIDS, METRICS, measure_on_grid, roc
+
+    read = scorelist.read(scores, score, label, key=labels, identifier=identifier)
+    within = bool(((read.scores >= 0) & (read.scores <= 1)).all())
+    probabilities = scale == "probability" or (scale == "auto" and within)
+    if (probabilities or grid) and not within:
+        raise click.BadParameter(
+            f"{score} of {scores} has values outside 0 to 1: no probabilities", param_hint="--scale"
+        )
+    curve = roc(read.labels, read.scores, half=0.5 if probabilities else 0.0)
+    values, limits = {name: metric(curve) for name, metric in METRICS.items()}, intervals(curve)
+    walked = {mode: measure_on_grid(read.labels, read.scores, mode) for mode in GRIDS} if grid else {}
+    left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}
+    if as_json:
+        told = {"lenses": curve.positives, "others": curve.negatives, **values, "intervals": limits, "grids": walked}
+        click.echo(json.dumps({**told, "left_out": left_out}, indent=1))
+        return
+    click.echo(
+        f"{curve.positives:,} lenses, {curve.negatives:,} others; {'probabilities' if probabilities else 'logits'}"
+    )
+    for what, ids in left_out.items():
+        if ids:
+            click.echo(f"  {len(ids):,} {what}: {', '.join(ids[:NAMED])}{', …' if len(ids) > NAMED else ''}")
+    for name, value in values.items():
+        low, high = limits[name]
+        click.echo(f"{name:9} {value:.4f}   {LEVEL:.0%} interval {low:.4f} to {high:.4f}")
+    for mode, found in walked.items():
+        click.echo(f"{mode}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
