@@ -34,7 +34,9 @@ class Laws:
         source_reach: how far from the lens it may lie, in extents of the caustic.
         source_radius: its mean half-light radius.
         source_slope: by how much a source one magnitude brighter is larger, in decades.
+        source_radius_scatter: of its radius, in decades.
         source_n: range of its Sersic index.
+        source_tail: share of sources that are brighter by a further magnitude and a half.
         near_blue: share of other objects with unlensed blue galaxies near the lens.
         offset: of the lens from the middle of the cutout, in pixels.
         resampled: share of objects whose noise is that of resampled survey images.
@@ -58,7 +60,9 @@ class Laws:
     source_reach: float
     source_radius: float
     source_slope: float
+    source_radius_scatter: float
     source_n: tuple[float, float]
+    source_tail: float
     near_blue: float
     offset: tuple[float, float]
     resampled: float
@@ -73,18 +77,20 @@ LAWS = {
         lens_share=0.6984,
         theta_edges=(0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6),
         theta_shares=(0.115, 0.134, 0.127, 0.098, 0.060, 0.100, 0.068, 0.106, 0.100, 0.082, 0.010),
-        centrals=((0.94, 22, 1), (0.06, 20.2, 0.6)),
-        central_limits=(19, 24.2),
-        companions=(2.2, 23.4, 1),
+        centrals=((0.9, 22.6, 1), (0.1, 20.2, 0.8)),
+        central_limits=(18.5, 24.6),
+        companions=(3, 25, 1),
         knots=(0.3, 1, 2, 4),
-        source_magnitude=(24.3, 24.3, 24.3, 24.3),
-        lens_q_scatter=(0.15, 0.15, 0.3, 0.3),
-        lens_q=0.72,
-        source_scatter=1.2,
-        source_reach=3.3,
-        source_radius=0.45,
-        source_slope=0.07,
+        source_magnitude=(24.9, 24.78, 24.3, 23.93),
+        lens_q_scatter=(0.095, 0.095, 0.18, 0.18),
+        lens_q=0.9,
+        source_scatter=0.83,
+        source_reach=2.0,
+        source_radius=0.325,
+        source_slope=0.125,
+        source_radius_scatter=0.225,
         source_n=(0.5, 1.2),
+        source_tail=0.11,
         near_blue=0.15,
         offset=(0, 0),
         resampled=0,
@@ -97,18 +103,20 @@ LAWS = {
         lens_share=0.4011,
         theta_edges=(0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6),
         theta_shares=(0.156, 0.152, 0.103, 0.149, 0.084, 0.099, 0.120, 0.048, 0.090),
-        centrals=((0.6, 21.9, 0.6), (0.4, 19.5, 0.8)),
-        central_limits=(17.5, 23.2),
-        companions=(2.2, 22.1, 1),
+        centrals=((0.65, 21.9, 0.7), (0.35, 19.4, 0.9)),
+        central_limits=(17, 23.4),
+        companions=(1, 23.3, 0.9),
         knots=(0.4, 1, 2, 4),
-        source_magnitude=(24.3, 24.2, 24.2, 24.3),
-        lens_q_scatter=(0.15, 0.15, 0.3, 0.3),
-        lens_q=0.72,
+        source_magnitude=(24.98, 24.44, 24.8, 24.78),
+        lens_q_scatter=(0.145, 0.145, 0.34, 0.2),
+        lens_q=0.74,
         source_scatter=1.2,
-        source_reach=3.3,
-        source_radius=0.48,
-        source_slope=0.08,
+        source_reach=2.7,
+        source_radius=0.4,
+        source_slope=0.11,
+        source_radius_scatter=0.2,
         source_n=(0.5, 1.2),
+        source_tail=0.12,
         near_blue=0.15,
         offset=(-1, -1),
         resampled=0.15,

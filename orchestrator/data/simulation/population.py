@@ -204,10 +204,10 @@ def _source(
     imaging: ImagingSet, laws: Laws, rng: np.random.Generator, theta_e: float, difficulty: float, x: float, y: float
 ) -> tuple[float, tuple[Sersic, ...]]:
     mean = np.interp(np.log(theta_e), np.log(laws.knots), laws.source_magnitude)
-    brighter = rng.normal(0, laws.source_scatter)
+    brighter = rng.normal(0, laws.source_scatter) + 1.5 * (rng.random() < laws.source_tail)
     m = float(mean - brighter + difficulty)
     colour = _magnitudes(imaging, 0, "blue", rng)
-    radius = laws.source_radius * 10 ** (laws.source_slope * brighter + rng.normal(0, 0.27))
+    radius = laws.source_radius * 10 ** (laws.source_slope * brighter + rng.normal(0, laws.source_radius_scatter))
     clumps = int(rng.integers(0, 5))
     in_clumps = rng.uniform(0.2, 0.6) if clumps else 0.0
     q, phi, n = rng.uniform(0.4, 0.95), rng.uniform(0, np.pi), rng.uniform(*laws.source_n)
