@@ -9,7 +9,7 @@ from orchestrator.data.challenge import GROUND, SPACE, TRAINING_KEY
 from orchestrator.errors import DataError
 
 SIMULATED = {"simulated-space": SPACE, "simulated-ground": GROUND}
-COUNT, SEED = 2000, 1
+COUNT, SEED = 4000, 1
 """Of a set that is simulated on first use."""
 
 HOME = Path("data")
