@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy.signal import fftconvolve
 
 from orchestrator.data.catalogue import read_labels
 from orchestrator.data.challenge import GROUND, SPACE, ImagingSet, cutout_path, scan
 from orchestrator.data.simulation import simulate
+from orchestrator.data.simulation.population import Sersic, draw
+from orchestrator.data.simulation.render import render
 from orchestrator.errors import DataError
 from tests.conftest import ROOT
 
@@ -127,6 +131,31 @@ def test_a_lens_is_its_foreground_with_arcs_that_the_truth_describes(tmp_path: P
             -0.4 * truth.columns["mag_arcs"].get(identifier, np.inf)
         )
         assert added == pytest.approx(expected, rel=0.15, abs=3e-10)
+
+
+def blurred_disk(radius: float, fwhm: float, scale: float, *, moffat: bool) -> np.ndarray:
+    """An exponential disk behind a PSF, by brute force on 11 × 11 points a pixel; its peak is 1."""
+    at = (np.arange(41 * 11) - 225) * scale / 11
+    distance = np.hypot(at[:, None], at[None])
+    psf = (1 + 4 * (2 ** (1 / 3.5) - 1) * (distance / fwhm) ** 2) ** -3.5
+    if not moffat:
+        psf = np.exp(-4 * np.log(2) * (distance / fwhm) ** 2)
+    image = fftconvolve(np.exp(-1.678 * distance / radius), psf, mode="same")
+    pixels = image.reshape(41, 11, 41, 11).sum(axis=(1, 3))
+    return pixels / pixels.max()
+
+
+@pytest.mark.parametrize("imaging", [SPACE, GROUND], ids=["space", "ground"])
+def test_a_galaxy_looks_as_brute_force_has_it(imaging: ImagingSet) -> None:
+    scene = next(each for each in (draw(imaging, 1, index, 0.0) for index in range(99)) if not each.is_lens)
+    radius, widths = 2 * imaging.pixel_scale, (0.18,) if imaging == SPACE else (0.67, 0.75, 0.80, 1.0)
+    galaxy = Sersic(0.0, 0.0, 0.9999, 0.0, 1.0, radius, (12.0,) * len(widths))  # so bright that noise is nothing
+    alone = dataclasses.replace(scene, foreground=(galaxy,), centre=(0.0, 0.0), fwhm=widths, mask=None)
+    for pixels, fwhm in zip(render(imaging, alone).pixels, widths, strict=True):
+        seen = pixels[30:71, 30:71] / pixels.max()
+        expected = blurred_disk(radius, fwhm, imaging.pixel_scale, moffat=imaging == GROUND)
+        np.testing.assert_allclose(seen, expected, atol=0.01)
+        assert pixels.sum() == pytest.approx(10 ** (-0.4 * 12.0), rel=0.02)
 
 
 def test_another_seed_gives_other_objects_and_another_set_too(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_sky_is_as_noisy_as_the_challenges_and_white_but_for_resampled_stamp
     assert 0.12 < np.median(correlation[~plain]) < 0.27
 
 
-def test_a_point_is_as_wide_as_the_challenges_psf(simulated: Simulated) -> None:
+def test_the_psf_is_as_wide_as_the_challenges(simulated: Simulated) -> None:
     widths = [np.median(simulated.truth[f"psf_fwhm_{band.name}"]) for band in simulated.imaging.bands]
     assert widths == pytest.approx(FWHM[simulated.imaging.name], rel=0.03)
 

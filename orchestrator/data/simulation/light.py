@@ -80,7 +80,7 @@ def arcs(imaging: ImagingSet, x: Tensor, y: Tensor, lens: Lens, source: tuple[Se
     """Flux of the first band of a source behind a lens: (cells, cells)."""
     import torch
 
-    finer, scale, along = FINER[imaging.name], imaging.pixel_scale, ARC_POINTS[imaging.name]
+    finer, scale = FINER[imaging.name], imaging.pixel_scale
     fluxes = [10 ** (-0.4 * each.magnitudes[0]) for each in source]
     profiles = [
         _profile(each, FAINTEST * float(sky[0]) / flux / scale**2) for each, flux in zip(source, fluxes, strict=True)
