@@ -86,14 +86,19 @@ def check(folder: Path, everything: bool) -> None:
         "with a label and no files": list(map(str, report.missing)),
     }
     for what, found in findings.items():
+        shown = found if everything else found[:SHOWN]
         if found:
             click.echo(f"  {len(found):,} {what}:")
-        for line in found if everything else found[:SHOWN]:
+        for line in shown if ":" in "".join(shown[:1]) else _rows_of(shown):
             click.echo(f"    {line}")
-        if len(found) > SHOWN and not everything:
-            click.echo(f"    … and {len(found) - SHOWN:,} more (--all names them)")
+        if len(found) > len(shown):
+            click.echo(f"    … and {len(found) - len(shown):,} more (--all names them)")
     if report.clean:
         click.echo("  nothing to report")
+
+
+def _rows_of(ids: list[str]) -> list[str]:
+    return [", ".join(ids[start : start + 10]) for start in range(0, len(ids), 10)]
 
 
 @data.command()
