@@ -69,12 +69,14 @@ def open_set(name: str, normalisation: str, max_bad: float) -> Cutouts:
         DataError: no such set, or nothing in it to train on.
     """
     from orchestrator.data import cache, datasets
+    from orchestrator.errors import DataError
 
     root = datasets.folder(name)
     follow(f"Simulating {root}", datasets.make(name))
     follow(f"Packing {root}", cache.build(root, normalisation, datasets.PACKED, max_bad=max_bad))
     cutouts = cache.load(root, normalisation, datasets.PACKED)
-    assert cutouts is not None  # it has just been packed
+    if cutouts is None:
+        raise DataError(f"{root}: its files changed while they were packed; try again when they rest")
     _tell(cutouts, root)
     return cutouts
 
