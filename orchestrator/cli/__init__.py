@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -28,8 +29,14 @@ class _Refusal(click.ClickException):
     exit_code = 2
 
 
+SPINS = "10000"
+"""How long threads of torch wait for each other before they let others run; without end, other work on the machine's
+cores makes an epoch ten times as long."""
+
+
 class _Orchestrator(click.Group):
     def invoke(self, context: click.Context) -> Any:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is loaded, by the command
         try:
             return super().invoke(context)
         except OrchestratorError as error:
