@@ -22,16 +22,15 @@ from orchestrator.errors import OrchestratorError
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+SPINS = "10000"
+"""How long threads of torch wait for each other before they let others run; without end, other work on the machine's
+cores makes an epoch ten times as long."""
+
 
 class _Refusal(click.ClickException):
     """One line for the user; the exit status is that of a wrong option."""
 
     exit_code = 2
-
-
-SPINS = "10000"
-"""How long threads of torch wait for each other before they let others run; without end, other work on the machine's
-cores makes an epoch ten times as long."""
 
 
 class _Orchestrator(click.Group):

@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli.progress import bar, follow
 
-SHOWN = 20
-"""Findings of each kind that `check` prints without --all."""
+SHOWN, IDS_A_LINE = 20, 10
+"""Findings of each kind that `check` prints without --all, and identifiers it prints on a line."""
 
 
 @click.group()
@@ -78,27 +78,20 @@ def check(folder: Path, everything: bool) -> None:
     )
     masked = ", ".join(f"{band} {count:,}" for band, count in report.masked_pixels.items())
     click.echo(f"  masked pixels: {masked} (in {report.masked_objects:,} objects)")
-    findings = {
-        "unreadable": [f"{identifier}: {reason}" for identifier, reason in report.unreadable],
-        "suspect": [f"{identifier}: {reason}" for identifier, reason in report.suspect],
-        "incomplete": [f"{identifier}: {reason}" for identifier, reason in report.incomplete],
-        "without a label": list(map(str, report.unlabelled)),
-        "with a label and no files": list(map(str, report.missing)),
-    }
-    for what, found in findings.items():
+    reasons = {"unreadable": report.unreadable, "suspect": report.suspect, "incomplete": report.incomplete}
+    named = {"without a label": report.unlabelled, "with a label and no files": report.missing}
+    findings = [(what, [f"{each}: {reason}" for each, reason in found], 1) for what, found in reasons.items()]
+    findings += [(what, list(map(str, found)), IDS_A_LINE) for what, found in named.items()]
+    for what, found, a_line in findings:
         shown = found if everything else found[:SHOWN]
         if found:
             click.echo(f"  {len(found):,} {what}:")
-        for line in shown if ":" in "".join(shown[:1]) else _rows_of(shown):
-            click.echo(f"    {line}")
+        for start in range(0, len(shown), a_line):
+            click.echo(f"    {', '.join(shown[start : start + a_line])}")
         if len(found) > len(shown):
             click.echo(f"    … and {len(found) - len(shown):,} more (--all names them)")
     if report.clean:
         click.echo("  nothing to report")
-
-
-def _rows_of(ids: list[str]) -> list[str]:
-    return [", ".join(ids[start : start + 10]) for start in range(0, len(ids), 10)]
 
 
 @data.command()

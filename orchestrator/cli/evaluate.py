@@ -22,8 +22,7 @@ def evaluate(
 ) -> None:
     """Score a set with a model, and record its metrics, ROC curve and scores."""
     from orchestrator.learning import devices
-    from orchestrator.learning.bootstrap import LEVEL
-    from orchestrator.reports import scores
+    from orchestrator.reports import scores, tables
     from orchestrator.studies import evaluation
     from orchestrator.tracking import models, store
 
@@ -32,9 +31,8 @@ def evaluate(
     loaded = models.load(model, chosen)
     cutouts = open_set(data, loaded.normalisation, max_bad)
     found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"))
-    for name, value in found.metrics.items():
-        low, high = found.intervals[name]
-        click.echo(f"{name:9} {value:.4f}   {LEVEL:.0%} interval {low:.4f} to {high:.4f}")
+    for line in tables.lines(found.metrics, found.intervals):
+        click.echo(line)
     if not found.metrics:
         click.echo("no metrics: both lenses and others need labels")
     if out is not None:

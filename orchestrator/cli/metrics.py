@@ -28,8 +28,9 @@ def metrics(
 ) -> None:
     """Measure a list of scores, CSV or Parquet, with the same exact metrics and their confidence intervals."""
     from orchestrator.data import scorelist
-    from orchestrator.learning.bootstrap import LEVEL, intervals
-    from orchestrator.learning.metrics import GRIDS, METRICS, measure_on_grid, roc
+    from orchestrator.learning.bootstrap import intervals
+    from orchestrator.learning.metrics import GRIDS, measure_curve, measure_on_grid, roc
+    from orchestrator.reports import tables
 
     read = scorelist.read(scores, score, label, key=labels, identifier=identifier)
     within = bool(((read.scores >= 0) & (read.scores <= 1)).all())
@@ -39,7 +40,7 @@ def metrics(
             f"{score} of {scores} has values outside 0 to 1: no probabilities", param_hint="--scale"
         )
     curve = roc(read.labels, read.scores, half=0.5 if probabilities else 0.0)
-    values, limits = {name: metric(curve) for name, metric in METRICS.items()}, intervals(curve)
+    values, limits = measure_curve(curve), intervals(curve)
     walked = {mode: measure_on_grid(read.labels, read.scores, mode) for mode in GRIDS} if grid else {}
     left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}
     if as_json:
@@ -52,8 +53,7 @@ def metrics(
     for what, ids in left_out.items():
         if ids:
             click.echo(f"  {len(ids):,} {what}: {', '.join(ids[:NAMED])}{', …' if len(ids) > NAMED else ''}")
-    for name, value in values.items():
-        low, high = limits[name]
-        click.echo(f"{name:9} {value:.4f}   {LEVEL:.0%} interval {low:.4f} to {high:.4f}")
+    for line in tables.lines(values, limits):
+        click.echo(line)
     for mode, found in walked.items():
         click.echo(f"{mode}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))

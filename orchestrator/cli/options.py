@@ -15,4 +15,3 @@ max_bad = click.option(
     default=0.01,
     help="Share of the cutouts that may be unreadable; they are named and left out.",
 )
-study = click.option("--study", metavar="NAME", required=True, help="A file of search_spaces/, or a path to one.")

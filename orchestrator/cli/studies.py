@@ -9,7 +9,7 @@ from orchestrator.cli.progress import bar, epoch_line, open_set
 
 
 @click.command()
-@options.study
+@click.option("--study", metavar="NAME", required=True, help="A file of search_spaces/, or a path to one.")
 @click.option("--data", metavar="SET", help="Another set than the study's own.")
 @options.max_bad
 @options.device

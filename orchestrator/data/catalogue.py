@@ -65,18 +65,27 @@ def read_labels(root: Path, imaging: ImagingSet) -> Catalogue:
     return catalogue
 
 
-def _read(path: Path, into: Catalogue) -> None:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Read a CSV file, header and all: the number and the cells of each line that is neither empty nor a comment.
+
+    Raises:
+        DataError: it cannot be read, or is no CSV.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    rows = [
+    return [
         (number, _cells(line, f"{path}:{number}"))
         for number, line in enumerate(lines, start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
+
+
+def _read(path: Path, into: Catalogue) -> None:
+    rows = read_rows(path)
     names = rows[0][1] if rows else []
     header = [name.lower() for name in names]
     label = next((name for name in LABELS if name in header), None)

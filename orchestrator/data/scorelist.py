@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.catalogue import LABELS
+from orchestrator.data.catalogue import LABELS, read_rows
 from orchestrator.errors import DataError, one_of
 
 PARQUET = (".parquet", ".pq")
@@ -51,8 +50,9 @@ def read(path: Path, score: str, label: str, *, key: Path | None = None, identif
         DataError: no such file or column, a label or score that is none, or two values for one object.
     """
     repeated: set[str] = set()
-    scores = dict(_column(path, identifier, score, repeated))
-    labels = dict(_column(key or path, identifier, label, repeated))
+    table = _table(path)
+    scores = dict(_column(table, path, identifier, score, repeated))
+    labels = dict(_column(_table(key) if key else table, key or path, identifier, label, repeated))
     numbers = {each: _number(text, path, each) for each, text in scores.items()}
     known = {each: _label(text, label, key or path, each) for each, text in labels.items()}
     both = [each for each in numbers if each in known and not math.isnan(numbers[each])]
@@ -65,10 +65,11 @@ def read(path: Path, score: str, label: str, *, key: Path | None = None, identif
     )
 
 
-def _column(path: Path, identifier: str, name: str, repeated: set[str]) -> Iterator[tuple[str, str]]:
+def _column(
+    columns: dict[str, list[str]], path: Path, identifier: str, name: str, repeated: set[str]
+) -> Iterator[tuple[str, str]]:
     """Identifier and value of each row; a row that says the same again is left out and noted."""
     seen: dict[str, str] = {}
-    columns = _table(path)
     for wanted in (identifier, name):
         if wanted not in columns:
             raise DataError(f"{path}: {one_of('column', wanted, tuple(columns))}")
@@ -89,20 +90,14 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 
 def _csv(path: Path) -> dict[str, list[str]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        rows = list(
-            csv.reader((line for line in lines if line.strip() and not line.startswith("#")), skipinitialspace=True)
-        )
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: neither CSV nor Parquet ({error})") from None
+    rows = read_rows(path)
     if not rows:
         raise DataError(f"{path}: an empty file")
-    header = [name.strip() for name in rows[0]]
-    for row in rows[1:]:
+    header = rows[0][1]
+    for line, row in rows[1:]:
         if len(row) != len(header):
-            raise DataError(f"{path}: {len(row)} values where the header names {len(header)}: {','.join(row)}")
-    return {name: [row[place].strip() for row in rows[1:]] for place, name in enumerate(header)}
+            raise DataError(f"{path}: {len(row)} values where the header names {len(header)}, in line {line}")
+    return {name: [row[place] for _, row in rows[1:]] for place, name in enumerate(header)}
 
 
 def _parquet(path: Path) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.learning.metrics import METRICS, Roc
+from orchestrator.learning.metrics import METRICS, Roc, measure_curve
 
 Floats = NDArray[np.float64]
 
@@ -43,11 +43,8 @@ def intervals(curve: Roc, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[
 
 def bootstrap(curve: Roc, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
     """Every metric of every resample: name → (resamples,); see `intervals`."""
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
-    for each in resampled(curve, resamples, seed):
-        for name, metric in METRICS.items():
-            values[name].append(metric(each))
-    return {name: np.array(each) for name, each in values.items()}
+    drawn = [measure_curve(each) for each in resampled(curve, resamples, seed)]
+    return {name: np.array([each[name] for each in drawn]) for name in METRICS}
 
 
 def resampled(curve: Roc, resamples: int, seed: int) -> Iterator[Roc]:

@@ -124,7 +124,11 @@ LOWER_IS_BETTER = frozenset({"fpr", "loss"})
 
 def measure(labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
     """All exact metrics of one list of scores."""
-    curve = roc(labels, logits)
+    return measure_curve(roc(labels, logits))
+
+
+def measure_curve(curve: Roc) -> dict[str, float]:
+    """All exact metrics of a curve."""
     return {name: metric(curve) for name, metric in METRICS.items()}
 
 

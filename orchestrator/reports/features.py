@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.reports.figures import grid
+
 Floats = NDArray[np.float32]
 
 LARGE, SMALL, GAP = 303, 112, 4
@@ -98,17 +100,10 @@ def _signed(values: Floats, limit: float) -> NDArray[np.uint8]:
 
 
 def _grid(maps: list[NDArray[np.uint8]], side: int) -> NDArray[np.uint8]:
-    """Lay maps out in rows, each enlarged to about `side` without smoothing; FITS counts pixel rows upwards."""
+    """Lay maps out in rows, each enlarged to about `side` without smoothing."""
     zoom = max(1, round(side / maps[0].shape[0]))
-    large = [each[::-1].repeat(zoom, axis=0).repeat(zoom, axis=1) for each in maps]
-    height, width = large[0].shape[:2]
-    columns = min(COLUMNS, len(large))
-    rows = -(-len(large) // columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for place, each in enumerate(large):
-        top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = each
-    return sheet
+    large = np.stack(maps).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    return grid(large, min(COLUMNS, len(large)), GAP)
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

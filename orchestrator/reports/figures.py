@@ -103,12 +103,17 @@ def contact_sheet(cutouts: NDArray[np.float32], columns: int, path: Path) -> Non
     """
     from PIL import Image
 
-    count, height, width = cutouts.shape[:3]
-    rows, gap = -(-count // columns), 3
     colours = cutouts if cutouts.ndim == 4 else np.repeat(cutouts[..., None], 3, axis=-1)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for n, each in enumerate(np.clip(colours, 0, 1)):
-        top, left = n // columns * (height + gap), n % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = np.round(255 * each[::-1])  # FITS counts rows upwards
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    Image.fromarray(grid(np.round(255 * np.clip(colours, 0, 1)).astype(np.uint8), columns, 3)).save(path)
+
+
+def grid(images: NDArray[np.uint8], columns: int, gap: int) -> NDArray[np.uint8]:
+    """Lay images (n, h, w, 3) out in rows on white, each the way up that FITS counts its pixel rows: upwards."""
+    count, height, width = images.shape[:3]
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for n, each in enumerate(images[:, ::-1]):
+        top, left = n // columns * (height + gap), n % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = each
+    return sheet

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports.published import Published
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def lines(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> list[str]:
+    """One line a metric, with its confidence interval."""
+    return [
+        f"{name:9} {value:.4f}   {LEVEL:.0%} interval {low:.4f} to {high:.4f}"
+        for (name, value), (low, high) in zip(metrics.items(), map(intervals.__getitem__, metrics), strict=True)
+    ]
 
 
 def _cells(row: Row) -> list[str]:

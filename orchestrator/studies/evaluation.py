@@ -12,7 +12,7 @@ from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.inference import score
-from orchestrator.learning.metrics import METRICS, roc
+from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.reports.scores import as_csv
 from orchestrator.tracking import runs
 from orchestrator.tracking.models import Model
@@ -59,7 +59,7 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         metrics, found = {}, {}
         if set(cutouts.labels[labelled]) == {0, 1}:
             curve = roc(cutouts.labels[labelled], logits[labelled])
-            metrics = {name: metric(curve) for name, metric in METRICS.items()}
+            metrics = measure_curve(curve)
             found = intervals(curve)
             runs.log_metrics(run_id, metrics)
             runs.log_intervals(run_id, found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from orchestrator.data.challenge import ImagingSet
@@ -15,6 +15,7 @@ from orchestrator.data.normalise import prepare
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning import features
 from orchestrator.reports.features import Picture, page, pictures
+from orchestrator.reports.scores import probabilities
 from orchestrator.tracking import runs
 from orchestrator.tracking.models import Model
 
@@ -31,7 +32,7 @@ class Explanation:
     @property
     def probability(self) -> float:
         """From 0 to 1."""
-        return 1 / (1 + math.exp(-self.logit))
+        return float(probabilities(np.array(self.logit)))
 
 
 def explain(

@@ -21,7 +21,7 @@ from orchestrator.errors import DataError, RecipeError
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.inference import score
-from orchestrator.learning.metrics import METRICS, Roc, roc
+from orchestrator.learning.metrics import measure, measure_curve, roc
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.timing import time_end_to_end, time_network
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
@@ -82,7 +82,7 @@ def run(
 
     def validate(network: nn.Module) -> Mapping[str, float]:
         logits = score(network, cutouts.pixels, device, rows=parts.validation)
-        return {f"val_{key}": value for key, value in _measure(cutouts, parts.validation, logits)[1].items()}
+        return {f"val_{key}": value for key, value in measure(cutouts.labels[parts.validation], logits).items()}
 
     with runs.running(run_id):
         recorded, saved = runs.last_epoch(run_id), time.monotonic()
@@ -113,25 +113,20 @@ def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:
     return parts
 
 
-def _measure(cutouts: Cutouts, rows: NDArray[np.int64], logits: NDArray[np.float64]) -> tuple[Roc, dict[str, float]]:
-    curve = roc(cutouts.labels[rows], logits)
-    return curve, {key: metric(curve) for key, metric in METRICS.items()}
-
-
 def _record(training: Training, epoch: Epoch, bench: Bench, parts: Split, trial: str) -> None:
     recipe, network = training.recipe, training.network
     trained = bench.cutouts[recipe.normalisation]
     tested = bench.test[recipe.normalisation] if bench.test else trained
     rows = np.flatnonzero(tested.labels >= 0) if bench.test else parts.test
     logits = score(network, tested.pixels, bench.device, rows=rows)
-    curve, measured = _measure(tested, rows, logits)
+    curve = roc(tested.labels[rows], logits)
     timing, how = time_per_image(network, tested, bench.device)
     validation = {key: value for key, value in epoch.metrics.items() if key.startswith("val_")}
 
     run_id = runs.begin_row(bench.experiment, trial, bench.study, recipe, epoch.number, trained)
     with runs.running(run_id):
         runs.log_params(run_id, how)
-        runs.log_metrics(run_id, {"loss": epoch.loss, **measured, **validation, **timing}, epoch.number)
+        runs.log_metrics(run_id, {"loss": epoch.loss, **measure_curve(curve), **validation, **timing}, epoch.number)
         runs.log_intervals(run_id, intervals(curve), epoch.number)
         runs.log_text(run_id, as_csv(tested.ids[rows], tested.labels[rows], logits), "scores.csv")
         runs.log_roc(run_id, curve, f"{recipe.architecture}, {epoch.number} epochs")
