@@ -14,7 +14,7 @@ from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
-from orchestrator.cli.studies import studies, sweep, table
+from orchestrator.cli.studies import extend, studies, sweep, table
 from orchestrator.cli.train import train
 from orchestrator.cli.ui import ui
 from orchestrator.errors import OrchestratorError
@@ -54,5 +54,5 @@ def main() -> None:
     """
 
 
-for command in (quickstart, data, train, sweep, table, studies, registry, evaluate, metrics, features, ui):
+for command in (quickstart, data, train, sweep, extend, table, studies, registry, evaluate, metrics, features, ui):
     main.add_command(command)

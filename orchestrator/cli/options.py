@@ -15,3 +15,22 @@ max_bad = click.option(
     default=0.01,
     help="Share of the cutouts that may be unreadable; they are named and left out.",
 )
+
+
+def whole(option: str, text: str) -> int:
+    """A whole number; `mlflow run` may write it as 32.0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.5
+    if not number.is_integer():
+        raise click.BadParameter(f"'{text}' is not a whole number", param_hint=option)
+    return int(number)
+
+
+def counts(option: str, text: str) -> list[int]:
+    """Epoch counts with commas between them, ascending."""
+    found = sorted({whole(option, each) for each in text.split(",")})
+    if found[0] < 1:
+        raise click.BadParameter(f"{found[0]}: counts from 1 on are expected", param_hint=option)
+    return found

@@ -81,11 +81,12 @@ def open_set(name: str, normalisation: str, max_bad: float) -> Cutouts:
     return cutouts
 
 
-def epoch_line(name: str, epoch: Epoch, total: int) -> str:
+def epoch_line(name: str, epoch: Epoch, total: int | None = None) -> str:
     """One epoch in one line."""
     figures = {"loss": epoch.loss, "val AUC": epoch.metrics["val_auc"], "val accuracy": epoch.metrics["val_accuracy"]}
     told = "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
-    return f"{name}  epoch {epoch.number}/{total}  {told}  {epoch.seconds:.1f} s"
+    of_all = f"/{total}" if total else ""
+    return f"{name}  epoch {epoch.number}{of_all}  {told}  {epoch.seconds:.1f} s"
 
 
 def _tell(cutouts: Cutouts, root: Path) -> None:

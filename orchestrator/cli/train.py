@@ -19,6 +19,10 @@ from orchestrator.cli.progress import bar, epoch_line, open_set
 )
 @click.option("--batch-size", metavar="N", default="32", help="Images a step.")
 @click.option("--learning-rate", type=float, default=1e-3, help="Of Adam.")
+@click.option("--schedule", metavar="NAME", default="constant", help="Of the learning rate: constant or cosine.")
+@click.option(
+    "--ema", type=float, default=0.0, help="Decay of a running average of the weights, such as 0.999; 0: none."
+)
 @click.option("--normalisation", metavar="NAME", default="zscale", help="zscale, asinh or none.")
 @click.option("--augment", type=bool, is_flag=False, flag_value=True, default=True, help="Augment the training images.")
 @click.option("--no-augment", is_flag=True, help="The same as --augment false.")
@@ -37,6 +41,8 @@ def train(
     epochs: str,
     batch_size: str,
     learning_rate: float,
+    schedule: str,
+    ema: float,
     normalisation: str,
     augment: bool,
     no_augment: bool,
@@ -57,11 +63,10 @@ def train(
     from orchestrator.learning.recipe import recipe as make_recipe
     from orchestrator.reports import tables
     from orchestrator.studies import trial
-    from orchestrator.tracking import runs, store
+    from orchestrator.studies.bench import Bench
+    from orchestrator.tracking import records, store
 
-    counts = sorted({_whole("--epochs", each) for each in epochs.split(",")})
-    if counts[0] < 1:
-        raise click.BadParameter(f"{counts[0]}: counts from 1 on are expected", param_hint="--epochs")
+    counts = options.counts("--epochs", epochs)
     recipe = make_recipe(
         {
             "architecture": model,
@@ -69,10 +74,12 @@ def train(
             "normalisation": normalisation,
             **({} if augment and not no_augment else {"augment": ()}),
             "learning_rate": learning_rate,
-            "batch_size": _whole("--batch-size", batch_size),
+            "schedule": schedule,
+            "ema": ema,
+            "batch_size": options.whole("--batch-size", batch_size),
             "epochs": counts[-1],
             "split": split,
-            "seed": _whole("--seed", seed),
+            "seed": options.whole("--seed", seed),
         }
     )
     chosen = devices.choose(device)
@@ -80,25 +87,21 @@ def train(
     cutouts = {normalisation: open_set(data, normalisation, max_bad)}
     tested = {normalisation: open_set(test_data, normalisation, max_bad)} if test_data else None
     study = f"train-{cutouts[normalisation].set.name}"
-    bench = trial.Bench(cutouts, tested, chosen, store.experiment(study), study)
-    training = closing(trial.run(recipe, counts, bench, None, f"{model} seed {recipe.seed}"))
-    with bar(f"Training {model} on {chosen}", counts[-1]) as say, training as done:
-        for epoch in done:
-            say(epoch.number, line=epoch_line(model, epoch, counts[-1]))
-    same = (recipe.digest, cutouts[normalisation].digest)
-    Console().print(tables.as_table([row for row in runs.rows(study) if (row.recipe, row.dataset) == same]))
+    bench = Bench(cutouts, tested, chosen, store.experiment(study), study)
+    trainings = recipe.trainings(counts)
+    done = 0
+    with bar(f"Training {model} on {chosen}", sum(each.epochs for each, _ in trainings)) as say:
+        for each, passed in trainings:
+            with closing(trial.run(each, passed, bench, None, f"{model} seed {recipe.seed}")) as training:
+                for epoch in training:
+                    say(done + epoch.number, line=epoch_line(model, epoch, each.epochs))
+            done += each.epochs
+    digests = {each.digest for each, _ in trainings}
+    rows = [
+        row for row in records.rows(study) if row.recipe in digests and row.dataset == cutouts[normalisation].digest
+    ]
+    Console().print(tables.as_table(rows))
     click.echo(f"Recorded in {uri}; `orchestrator table --study {study}` compares all, `orchestrator ui` shows them.")
-
-
-def _whole(option: str, text: str) -> int:
-    """A whole number; `mlflow run` may write it as 32.0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.5
-    if not number.is_integer():
-        raise click.BadParameter(f"'{text}' is not a whole number", param_hint=option)
-    return int(number)
 
 
 def _hyperparameter(text: str) -> tuple[str, bool | int | float | str]:

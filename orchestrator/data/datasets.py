@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from orchestrator.data.challenge import GROUND, SPACE, TRAINING_KEY
 from orchestrator.errors import DataError
 
 SIMULATED = {"simulated-space": SPACE, "simulated-ground": GROUND}
+"""Names; with a number of objects behind it, as in ``simulated-space-500``, the set has its first so many."""
+
 COUNT, SEED = 4000, 1
 """Of a set that is simulated on first use."""
 
@@ -19,12 +22,12 @@ PACKED = HOME / "packed"
 
 
 def folder(name: str) -> Path:
-    """The folder of a set: of a name of `SIMULATED`, or the folder itself.
+    """The folder of a set: of a simulated one by its name, or the folder itself.
 
     Raises:
         DataError: neither; it lists the names.
     """
-    if name in SIMULATED:
+    if _simulated(name):
         return HOME / name
     try:
         if Path(name).is_dir():
@@ -32,14 +35,23 @@ def folder(name: str) -> Path:
         reason = "no such folder"
     except OSError as error:
         reason = str(error.strerror)
-    raise DataError(f"{name}: {reason} (allowed: a folder of cutouts, or {', '.join(SIMULATED)})")
+    names = ", ".join(SIMULATED)
+    raise DataError(f"{name}: {reason} (allowed: a folder of cutouts; {names}, or those with a number behind, -500)")
 
 
 def make(name: str) -> Iterator[tuple[int, int]]:
     """Simulate a named set unless it is there already; yields objects done and objects in all."""
-    if name not in SIMULATED or (folder(name) / TRAINING_KEY).is_file():
+    found = _simulated(name)
+    if found is None or (folder(name) / TRAINING_KEY).is_file():
         return
     from orchestrator.data.simulation import simulate
 
-    for done in simulate(folder(name), SIMULATED[name], COUNT, SEED):
-        yield done, COUNT
+    kind, count = found
+    for done in simulate(folder(name), SIMULATED[kind], count, SEED):
+        yield done, count
+
+
+def _simulated(name: str) -> tuple[str, int] | None:
+    """Which of `SIMULATED` a name stands for, and how many objects."""
+    found = re.fullmatch(rf"({'|'.join(SIMULATED)})(?:-([1-9][0-9]{{0,8}}))?", name)
+    return (found[1], int(found[2] or COUNT)) if found else None

@@ -109,6 +109,12 @@ def accuracy(curve: Roc) -> float:
     return float(right) / total if total else float("nan")
 
 
+def cross_entropy(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Mean binary cross-entropy, the loss that trainings lower: labels (n,) 1 or 0, logits (n,)."""
+    sign = 2 * np.asarray(labels, np.float64) - 1
+    return float(np.logaddexp(0, -sign * np.asarray(logits, np.float64)).mean())
+
+
 METRICS: dict[str, Callable[[Roc], float]] = {
     "auc": auc,
     "tpr": lambda curve: float(curve.tpr[at_half(curve)]),

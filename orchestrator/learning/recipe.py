@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,9 @@ from orchestrator.learning.transformations import TRANSFORMATIONS
 
 PAPER_EPOCHS = (5, 10, 25, 50, 100, 250)
 """The epoch counts of LEXACTUM's tables, before its extension to 500 and 1,000."""
+
+SEEDS = ("seed", "split_seed")
+"""Settings that repeats of one training differ in."""
 
 
 class Recipe(BaseModel):
@@ -31,10 +34,12 @@ class Recipe(BaseModel):
         augment: the transformations drawn from, for each image and epoch; none switches augmentation off.
         learning_rate: of Adam, whose other defaults are betas 0.9 and 0.999, eps 1e-7 (those of Keras, which
             LEXACTUM used).
+        schedule: of the learning rate: ``constant``, or ``cosine``, which falls to 0 over the epochs asked for.
+        ema: decay a step of a running average of the weights, which is scored beside the raw ones; 0 keeps none.
         batch_size: images a step. LEXACTUM's tables used 8.
         epochs: passes over the training set; with several counts on the way, the last of them.
         split: a scheme of `orchestrator.data.splits`.
-        seed: decides weights, order, augmentation, dropout and split.
+        seed: decides weights, order, augmentation, dropout, and the split unless `split_seed` does.
         precision: of the forward pass; ``auto`` is bfloat16 on devices that gain from it.
     """
 
@@ -45,11 +50,14 @@ class Recipe(BaseModel):
     normalisation: str = "zscale"
     augment: tuple[str, ...] = TRANSFORMATIONS
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    schedule: Literal["constant", "cosine"] = "constant"
+    ema: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1)
     batch_size: int = Field(32, ge=2, le=65536)
     epochs: int = Field(ge=1, le=100_000)
     split: str = "0.7/0.1/0.2"
     seed: int = Field(0, ge=0, lt=2**32)
+    split_seed: int | None = Field(None, ge=0, lt=2**32)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @field_validator("architecture")
@@ -62,10 +70,12 @@ class Recipe(BaseModel):
     def _normalisation(cls, name: str) -> str:
         return _known("normalisation", name, tuple(NORMALISATIONS))
 
-    @field_validator("augment")
+    @field_validator("augment", mode="before")
     @classmethod
-    def _augment(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """In the order they are composed, so that equal trainings have equal digests."""
+    def _augment(cls, names: str | tuple[str, ...]) -> tuple[str, ...]:
+        """In the order they are composed, so that equal trainings have equal digests; a study writes them as a text."""
+        if isinstance(names, str):
+            names = {"all": TRANSFORMATIONS, "none": ()}.get(names, tuple(names.split(",")))
         chosen = {_known("transformation", name, TRANSFORMATIONS) for name in names}
         return tuple(name for name in TRANSFORMATIONS if name in chosen)
 
@@ -86,8 +96,27 @@ class Recipe(BaseModel):
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits, equal for equal recipes."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return self.digest_without()
+
+    @property
+    def family(self) -> str:
+        """A digest of all but the seeds and the epochs: repeats of one training share it, and its extensions too."""
+        return self.digest_without(*SEEDS, "epochs")
+
+    def digest_without(self, *settings: str) -> str:
+        """The same of all but some settings: equal for recipes that differ in those alone."""
+        rest = self.model_dump(mode="json", exclude=set(settings))
+        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def trainings(self, counts: Sequence[int]) -> list[tuple[Recipe, list[int]]]:
+        """The trainings that give a row at each epoch count, and the counts of each.
+
+        One training passes them all, unless its schedule depends on how many there are: then each is its own.
+        """
+        if self.schedule == "constant":
+            return [(self.model_copy(update={"epochs": max(counts)}), sorted(counts))]
+        return [(self.model_copy(update={"epochs": count}), [count]) for count in sorted(counts)]
 
     def settings(self) -> dict[str, str]:
         """The recipe as flat names and texts, for a person to filter and compare by."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +46,27 @@ class Epoch:
 
 
 @dataclass
+class Average:
+    """A running average of a network's weights and batch statistics, as a network of its own."""
+
+    network: nn.Module
+    decay: float
+    steps: int = 0
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module) -> None:
+        """Take a step towards the network; early on, when the average is of little, a larger one."""
+        self.steps += 1
+        towards = 1 - min(self.decay, self.steps / (self.steps + 9))
+        pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        for mean, now in pairs:
+            if mean.is_floating_point():
+                mean.lerp_(now, towards)
+            else:  # batch norm counts its batches
+                mean.copy_(now)
+
+
+@dataclass
 class Training:
     """A training between two epochs: all of its state that the recipe does not decide."""
 
@@ -51,6 +75,7 @@ class Training:
     optimiser: torch.optim.Optimizer
     device: torch.device
     epoch: int = 0
+    average: Average | None = None
 
 
 def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Training:
@@ -68,7 +93,15 @@ def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Traini
     optimiser = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, eps=1e-7, weight_decay=recipe.weight_decay
     )
-    return Training(recipe, network, optimiser, device)
+    average = Average(copy.deepcopy(network), recipe.ema) if recipe.ema else None
+    return Training(recipe, network, optimiser, device, average=average)
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Of an epoch, counted from 1; a cosine falls from the recipe's in the first towards 0 after the last."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / recipe.epochs)) / 2
 
 
 def train(
@@ -90,6 +123,8 @@ def train(
     """
     while training.epoch < until:
         number, start = training.epoch + 1, time.perf_counter()
+        for group in training.optimiser.param_groups:
+            group["lr"] = learning_rate(training.recipe, number)
         with _seeded(training.recipe.seed, number, DROPOUT, training.device), reproducible():
             loss, accuracy = _one_epoch(training, batches(number))
         seconds = time.perf_counter() - start
@@ -117,6 +152,8 @@ def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, flo
         training.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()
+        if training.average:
+            training.average.follow(network)
         summed += loss.detach() * len(labels)
         right += ((logits.detach() > 0) == (labels > 0.5)).sum()
         seen += len(labels)
@@ -140,6 +177,8 @@ def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
         "optimiser": training.optimiser.state_dict(),
         "notes": dict(notes),
     }
+    if training.average:
+        state["average"] = {"network": training.average.network.state_dict(), "steps": training.average.steps}
     try:
         torch.save(state, partial)
         partial.replace(path)
@@ -150,16 +189,23 @@ def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
 def restore(training: Training, path: Path) -> dict[str, Any]:
     """Put a checkpoint's state into a training of the same recipe, and return its notes.
 
+    With a constant learning rate, the recipe may ask for more epochs than the one the checkpoint is of.
+
     Raises:
         RecipeError: the file is no checkpoint, or one of another recipe.
     """
     try:
         stored = torch.load(path, map_location=training.device, weights_only=True)
-        same = stored["recipe"] == training.recipe.model_dump(mode="json")
+        free = ("epochs",) if training.recipe.schedule == "constant" else ()
+        earlier = Recipe.model_validate_json(json.dumps(stored["recipe"]))
+        same = earlier.digest_without(*free) == training.recipe.digest_without(*free)
         if same:
             training.network.load_state_dict(stored["network"])
             training.optimiser.load_state_dict(stored["optimiser"])
             training.epoch = stored["epoch"]
+            if training.average:
+                training.average.network.load_state_dict(stored["average"]["network"])
+                training.average.steps = stored["average"]["steps"]
     except Exception as error:  # a broken file can raise anything
         reason = str(error).partition("\n")[0]
         raise RecipeError(f"{path}: not a readable checkpoint ({reason}); remove it to start anew") from None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.reports.figures import grid
+from orchestrator.reports.figures import grid, png
 
 Floats = NDArray[np.float32]
 
@@ -60,18 +59,18 @@ def pictures(
     """
     limit = float(np.abs(explained).max())
     drawn = [
-        Picture("input.png", f"input: {', '.join(bands)}", _png(_grid(list(map(_grey, image)), LARGE))),
+        Picture("input.png", f"input: {', '.join(bands)}", png(_grid(list(map(_grey, image)), LARGE))),
         Picture(
             "attribution.png",
             "attribution: red towards a lens, blue away from one",
-            _png(_grid([_signed(band, limit) for band in explained], LARGE)),
+            png(_grid([_signed(band, limit) for band in explained], LARGE)),
         ),
     ]
     for number, (layer, values) in enumerate(maps.items(), start=1):
         count, height, width = values.shape
         caption = f"{layer}: {min(shown, count)} of {count} maps, {height} × {width} pixels each"
         name = f"{number:02d}-{layer.replace('.', '-')}.png"
-        drawn.append(Picture(name, caption, _png(_grid([_grey(each) for each in values[:shown]], SMALL))))
+        drawn.append(Picture(name, caption, png(_grid([_grey(each) for each in values[:shown]], SMALL))))
     return drawn
 
 
@@ -104,11 +103,3 @@ def _grid(maps: list[NDArray[np.uint8]], side: int) -> NDArray[np.uint8]:
     zoom = max(1, round(side / maps[0].shape[0]))
     large = np.stack(maps).repeat(zoom, axis=1).repeat(zoom, axis=2)
     return grid(large, min(COLUMNS, len(large)), GAP)
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", optimize=True)
-    return file.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +79,34 @@ def contact_sheet_of(root: Path, count: int, columns: int, normalisation: str, p
         images, _ = prepare(np.stack(cutouts), normalisation)
         blank = np.ones((-len(images) % columns, *images.shape[1:]), np.float32)
         blocks.append(np.concatenate([_stretched(images), blank]))
-    images = np.concatenate(blocks)
     bands = [band.name for band in release.set.bands]
-    colours = (
-        images[:, 0] if len(bands) == 1 else images[:, [bands.index(name) for name in "IRG"]].transpose(0, 2, 3, 1)
-    )
-    contact_sheet(colours, columns, path)
+    contact_sheet(_colours(np.concatenate(blocks), bands), columns, path)
+
+
+def portraits(images: NDArray[np.float32], bands: list[str]) -> NDArray[np.uint8]:
+    """Normalised cutouts (n, bands, h, w) as pictures (n, h, w, 3): grey, or I, R and G as red, green and blue."""
+    if not len(images):
+        return np.zeros((0, *images.shape[2:], 3), np.uint8)
+    colours = _colours(_stretched(images), bands)
+    return _bytes(colours if colours.ndim == 4 else np.repeat(colours[..., None], 3, axis=-1))
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (h, w, 3) as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
+def _colours(images: NDArray[np.float32], bands: list[str]) -> NDArray[np.float32]:
+    """(n, h, w) of one band; of several (n, h, w, 3)."""
+    return images[:, 0] if len(bands) == 1 else images[:, [bands.index(name) for name in "IRG"]].transpose(0, 2, 3, 1)
 
 
 def _stretched(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,7 +128,7 @@ def contact_sheet(cutouts: NDArray[np.float32], columns: int, path: Path) -> Non
 
     colours = cutouts if cutouts.ndim == 4 else np.repeat(cutouts[..., None], 3, axis=-1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid(np.round(255 * np.clip(colours, 0, 1)).astype(np.uint8), columns, 3)).save(path)
+    Image.fromarray(grid(_bytes(colours), columns, 3)).save(path)
 
 
 def grid(images: NDArray[np.uint8], columns: int, gap: int) -> NDArray[np.uint8]:

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.learning.bootstrap import LEVEL
-from orchestrator.reports.published import Published
+from orchestrator.reports.published import CAVEATS, Published
+from orchestrator.reports.results import Row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,74 +30,83 @@ COLUMNS = {
 
 HEADER = ["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One training at one of its epoch counts, as it was recorded; `recipe` and `dataset` are digests."""
-
-    run_id: str
-    recipe: str
-    set: str
-    dataset: str
-    model: str
-    epochs: int
-    seed: int
-    metrics: dict[str, float]
+Beside = Sequence[Published]
+"""What was published, to be shown on further lines below a row, or in further columns."""
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def as_table(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> Table:
     """For a terminal."""
-    return table(HEADER, map(_cells, rows))
+    return table(HEADER, _lines(rows, intervals, beside))
 
 
-def as_long_table(rows: Sequence[Row], beside: Published | None = None) -> Table:
-    """For a terminal, with the confidence interval below each metric, and what was published on its row."""
-    lines: list[list[str]] = []
-    for row in rows:
-        cells, low, high, published = _cells(row), ["  low", "", ""], ["  high", "", ""], ["", "", ""]
-        given = beside.beside(row.model, row.epochs) if beside else {}
-        for name, (_, digits) in COLUMNS.items():
-            for line, value in (
-                (low, row.metrics.get(f"{name}_low")),
-                (high, row.metrics.get(f"{name}_high")),
-                (published, given.get(name)),
-            ):
-                line.append("" if value is None else f"{value:.{digits}f}")
-        lines += [cells, low, high]
-        if beside and any(published):
-            lines.append([f"  {beside.source}", *published[1:]])
-    return table(HEADER, lines)
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """With a header, and with every digit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["set", "model", "epochs", "seed", *COLUMNS, "run_id"])
-    for row in rows:
-        values = [row.metrics.get(name, "") for name in COLUMNS]
-        writer.writerow([row.set, row.model, row.epochs, row.seed, *values, row.run_id])
-    return text.getvalue().rstrip("\n")
-
-
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
     """For a paper's draft or a wiki."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in [HEADER, *map(_cells, rows)]]
+    lines = ["| " + " | ".join(map(str.strip, cells)) + " |" for cells in [HEADER, *_lines(rows, intervals, beside)]]
     return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(HEADER) - 1), *lines[1:]])
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """A list of objects, with every metric that was recorded and every digit."""
-    keys = ("set", "dataset", "recipe", "model", "epochs", "seed", "run_id")
-    return json.dumps([{**{key: getattr(row, key) for key in keys}, **row.metrics} for row in rows], indent=1)
+def as_csv(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
+    """With a header, and with every digit; intervals and published numbers in columns of their own."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    metrics = [each for name in COLUMNS for each in ([name, *_limits(name)] if intervals else [name])]
+    published = [(source, name) for source in beside for name in COLUMNS if not name.startswith("val_")]
+    names = [f"{source.source}_{name}" for source, name in published]
+    writer.writerow(["set", "model", "weights", "epochs", "seed", *metrics, *names, "tested", "run_id"])
+    for row in rows:
+        values = [row.metrics.get(name, "") for name in metrics]
+        values += [source.beside(row.model, row.epochs).get(name, "") for source, name in published]
+        about = [row.set, row.model, row.weights, "" if row.epochs is None else row.epochs, row.seed]
+        writer.writerow([*about, *values, row.tested, row.run_id])
+    return text.getvalue().rstrip("\n")
 
 
-FORMATS: dict[str, Callable[[Sequence[Row]], str | Table]] = {
+def as_json(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
+    """A list of objects, with every metric that was recorded, its interval too, and every digit."""
+    keys = ("set", "dataset", "recipe", "family", "tested", "model", "weights", "epochs", "seed", "run_id")
+    return json.dumps(
+        [
+            {
+                **{key: getattr(row, key) for key in keys},
+                **row.metrics,
+                **{source.source: source.beside(row.model, row.epochs) for source in beside},
+            }
+            for row in rows
+        ],
+        indent=1,
+    )
+
+
+FORMATS: dict[str, Callable[[Sequence[Row], bool, Beside], str | Table]] = {
     "text": as_table,
     "csv": as_csv,
     "markdown": as_markdown,
     "json": as_json,
 }
+
+
+def notes(rows: Sequence[Row], beside: Beside = ()) -> list[str]:
+    """What keeps numbers of a table, or published ones beside it, from being compared."""
+    found = []
+    if len(datasets := {row.dataset for row in rows if row.epochs is not None}) > 1:
+        found.append(f"rows come of {len(datasets)} states of the data; compare those of one (--format json names it)")
+    by_seed = {(row.seed, row.tested) for row in rows if row.epochs is not None}
+    if len({tested for _, tested in by_seed}) > 1:
+        found.append("seeds were tested on other selections of objects; what differs between them includes that")
+    ours = {row.tested for row in rows if row.epochs is not None}
+    found += [
+        f"{row.model} was scored on other objects than the rows of networks"
+        for row in rows
+        if row.epochs is None and row.tested not in ours
+    ]
+    if beside:
+        trained = {
+            (Path(row.settings["dataset"]).name, row.settings["split"]) for row in rows if "split" in row.settings
+        }
+        told = "; ".join(f"{dataset} split {split}" for dataset, split in sorted(trained))
+        found.append(f"ours: {told}; metrics are exact, at every threshold")
+        found += [f"not comparable as they stand: {CAVEATS[each.source]}" for each in beside]
+    return found
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -122,8 +132,25 @@ def lines(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, flo
     ]
 
 
-def _cells(row: Row) -> list[str]:
-    values = [
-        f"{row.metrics[name]:.{digits}f}" if name in row.metrics else "-" for name, (_, digits) in COLUMNS.items()
-    ]
-    return [row.model, str(row.epochs), str(row.seed), *values]
+def _lines(rows: Sequence[Row], intervals: bool, beside: Beside) -> list[list[str]]:
+    lines = []
+    for row in rows:
+        about = [row.name, "-" if row.epochs is None else str(row.epochs), row.seed or "-"]
+        lines.append([*about, *_values(row.metrics, "-")])
+        if intervals:
+            for number, end in enumerate(("low", "high")):
+                limits = {name: row.metrics.get(_limits(name)[number]) for name in COLUMNS}
+                lines.append([f"  {end}", "", "", *_values(limits, "")])
+        for source in beside:
+            if given := source.beside(row.model, row.epochs):
+                lines.append([f"  {source.source}", "", "", *_values(given, "")])
+    return lines
+
+
+def _values(metrics: Mapping[str, float | None], missing: str) -> list[str]:
+    known = {name: metrics.get(name) for name in COLUMNS}
+    return [missing if each is None else f"{each:.{COLUMNS[name][1]}f}" for name, each in known.items()]
+
+
+def _limits(name: str) -> tuple[str, str]:
+    return f"{name}_low", f"{name}_high"

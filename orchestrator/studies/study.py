@@ -74,11 +74,34 @@ Range = Annotated[Annotated[Choices, Tag("choices")] | Annotated[Interval, Tag("
 """What one setting may be."""
 
 
+class Extension(BaseModel):
+    """When a training goes on beyond the last epoch count; `orchestrator.studies.extension.decide` says how exactly.
+
+    Attributes:
+        to: further epoch counts, one after the other.
+        rungs: how many of the last counts the trend is seen over.
+        gain: what the metric has to gain by the next count, in units of its noise from epoch to epoch.
+        rise: what the validation loss may rise by, in units of its noise.
+        gap: what the accuracy on training images may be above that on the validation set.
+        within: how near to the best of the study it has to be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    to: list[int] = Field(min_length=1)
+    rungs: int = Field(3, ge=1)
+    gain: float = Field(1.0, ge=0)
+    rise: float = Field(1.0, ge=0)
+    gap: float = Field(0.1, ge=0, le=1)
+    within: float | None = Field(None, ge=0)
+
+
 class Study(BaseModel):
     """A parsed study file.
 
     Attributes:
-        name: of the file.
+        name: of the file; of one at another scale, with the scale behind it.
+        scale: which of the file's scales was asked for, if any.
         description: a sentence for people.
         data: a folder or a name of `orchestrator.data.datasets`.
         test_data: a set to test on, which the split `official` needs.
@@ -90,11 +113,14 @@ class Study(BaseModel):
         fixed: settings of the recipe that do not vary.
         search: setting → range.
         hyperparameters: network → its hyperparameter → range.
+        extension: when a training goes on beyond the last epoch count; without it none does.
+        scales: name → what is different at that scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
+    scale: str = ""
     description: str = ""
     data: str
     test_data: str | None = None
@@ -106,6 +132,8 @@ class Study(BaseModel):
     fixed: dict[str, Any] = {}
     search: dict[str, Range] = {}
     hyperparameters: dict[str, dict[str, Range]] = {}
+    extension: Extension | None = None
+    scales: dict[str, dict[str, Any]] = {}
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
@@ -139,11 +167,22 @@ class Study(BaseModel):
             dict(zip(ranges, each, strict=True)) for each in itertools.product(*(r.corners() for r in ranges.values()))
         ]
 
+    def may_be(self, setting: str, value: Value) -> bool:
+        """Whether a training of this study may have that value of a setting."""
+        if setting in self.search:
+            return value in self.search[setting].corners()
+        return bool(self.fixed.get(setting) == value)
+
     def normalisations(self) -> list[str]:
         """Every normalisation that a training of this study may ask for."""
         if "normalisation" in self.search:
             return [str(each) for each in self.search["normalisation"].corners()]
         return [self.recipe(self.architectures[0], {}).normalisation]
+
+    @property
+    def longest(self) -> int:
+        """Epochs of a trial at most: of all its trainings, where a schedule asks for several."""
+        return sum(self.epochs) if self.may_be("schedule", "cosine") else self.epochs[-1]
 
     def wanted(self, architecture: str) -> int:
         """How many trials a network gets."""
@@ -155,19 +194,36 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")}))
 
 
-def load(name: str) -> Study:
+def load(name: str, scale: str | None = None) -> Study:
     """Read a study by the name of its file, or by its path.
 
+    Args:
+        name: of the file, or its path.
+        scale: one of the file's `scales`; the study is another one then, named for it.
+
     Raises:
-        StudyError: no such study, a typo in it, or a range with a corner that no training takes.
+        StudyError: no such study or scale, a typo in it, or a range with a corner that no training takes.
     """
     paths = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in _folders()]
     path = next((each for each in paths if each.is_file()), None)
     if path is None:
         raise StudyError(one_of("study", name, names()))
+    study = _parse(path, None)
+    for each in study.scales:  # all are checked, whichever is asked for
+        _parse(path, each)
+    return study if scale is None else _parse(path, scale)
+
+
+def _parse(path: Path, scale: str | None) -> Study:
     try:
         content = tomllib.loads(path.read_text())
-        study = Study.model_validate({**content, "name": path.stem})
+        scales = content.get("scales", {})
+        if scale is not None and scale not in scales:
+            raise StudyError(f"{path}: {one_of('scale', scale, tuple(scales))}")
+        for key, value in scales[scale].items() if scale else ():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+        name = f"{path.stem}-{scale}" if scale else path.stem
+        study = Study.model_validate({**content, "name": name, "scale": scale or ""})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: {error}") from None
     except ValidationError as error:
@@ -194,6 +250,11 @@ def _problems(study: Study) -> Iterator[str]:
         yield f"maximise: {one_of('metric', study.maximise, tuple(METRICS))}"
     if study.sampler == "grid" and study.trials is not None:
         yield "trials: a grid has as many as it has combinations (allowed with sampler 'tpe' or 'random')"
+    to = study.extension.to if study.extension else []
+    if to and (sorted(set(to)) != to or to[0] <= study.epochs[-1]):
+        yield f"extension.to = {to}: ascending whole numbers above {study.epochs[-1]} are expected"
+    if study.extension and study.may_be("schedule", "cosine"):
+        yield "extension: a cosine schedule ends at its last epoch, and cannot be gone on from"
     if study.fixed.get("split") == "official" and study.test_data is None:
         yield "split 'official' needs test_data, a set to test on"
     decided = ("architecture", "epochs", "hyperparameters")
@@ -224,7 +285,7 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(place)
     if problem["type"] == "extra_forbidden":
         fields = Study.model_fields if len(place) == 1 else (*Choices.model_fields, *Interval.model_fields)
-        return one_of("key", key, tuple(each for each in fields if each != "name"))
+        return one_of("key", key, tuple(each for each in fields if each not in ("name", "scale")))
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
     return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ').lower()}"

@@ -19,16 +19,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import RecipeError, StudyError
 from orchestrator.learning.training import Epoch
+from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
-from orchestrator.studies.trial import Bench, run
-from orchestrator.tracking import runs
+from orchestrator.studies.trial import run
+from orchestrator.tracking import records, runs
 from orchestrator.tracking.store import database
 
 DEFAULT = "sqlite:///optuna.db"
 HEARTBEAT, GRACE = 60, 300
 
-Watch = Callable[[str, int, Epoch], None]
-"""Told of each epoch: the network, the trial's number, the epoch."""
+Watch = Callable[[str, int, Epoch, int], None]
+"""Told of each epoch: the network, the trial's number, the epoch, and the epochs of the trial that are done."""
+
+NOT_OF_TRAININGS = {"name", "description", "architectures", "trials", "extension", "scales"}
+"""What may change in a study that was begun."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, without tracebacks
 
@@ -121,7 +125,7 @@ def _open(study: Study, architecture: str, storage: optuna.storages.RDBStorage, 
     searched = optuna.create_study(
         study_name=f"{study.name}/{architecture}", storage=storage, direction=study.direction, load_if_exists=True
     )
-    definition = study.model_dump(mode="json", exclude={"name", "description", "architectures", "trials"})
+    definition = study.model_dump(mode="json", exclude=NOT_OF_TRAININGS)
     definition["data_digest"] = next(iter(bench.cutouts.values())).digest
     stored = searched.user_attrs.get("definition")
     if stored is None:
@@ -188,14 +192,17 @@ def _sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
 def _objective(trial: optuna.Trial, study: Study, name: str, bench: Bench, parent: str, watch: Watch) -> float:
     for key, value in {"host": platform.node(), "pid": os.getpid()}.items():
         trial.set_user_attr(key, value)
-    value = float("nan")
+    value, done = float("nan"), 0
     try:
-        recipe = study.suggest(trial, name)
-        with closing(run(recipe, study.epochs, bench, parent, f"{name} {trial.number}")) as epochs:
-            for epoch in epochs:
-                value = epoch.metrics[f"val_{study.maximise}"]
-                trial.report(value, epoch.number)
-                watch(name, trial.number, epoch)
+        for recipe, counts in study.suggest(trial, name).trainings(study.epochs):
+            of_several = f" of {recipe.epochs} epochs" if counts != study.epochs else ""
+            with closing(run(recipe, counts, bench, parent, f"{name} {trial.number}{of_several}")) as epochs:
+                for epoch in epochs:
+                    value = epoch.metrics[f"val_{study.maximise}"]
+                    if not of_several or epoch.number == recipe.epochs:
+                        trial.report(value, epoch.number)
+                    watch(name, trial.number, epoch, done + epoch.number)
+            done += recipe.epochs
     except RecipeError as error:
         trial.set_user_attr("error", str(error))
         raise
@@ -207,7 +214,11 @@ def _quiet() -> warnings.catch_warnings[None]:
     return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def begin(experiment: str, study: str) -> str:
+def begin(experiment: str, study: Study) -> str:
     """The MLflow run of a study: the one begun before, or a new one."""
-    found = None if runs.attached() else runs.find_study(study)
-    return found or runs.begin(experiment, "study", study, study=study)
+    found = None if runs.attached() else records.find_study(study.name)
+    run_id = found or runs.begin(experiment, "study", study.name, study=study.name)
+    runs.log_text(run_id, study.model_dump_json(indent=1, exclude={"scales"}), "study.json")
+    if study.scale:
+        runs.log_tags(run_id, {"scale": study.scale})
+    return run_id

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from orchestrator.errors import TrackingError
 from orchestrator.learning.metrics import LOWER_IS_BETTER
-from orchestrator.reports.tables import Row
-from orchestrator.tracking.runs import rows
+from orchestrator.reports.results import Row
+from orchestrator.tracking.records import rows
 from orchestrator.tracking.store import MlflowClient, database, mlflow
 
 CHAMPION = "champion"
@@ -61,7 +61,7 @@ def promote(study: str, metric: str = "val_auc") -> Version:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it talks of what it does
                 warnings.simplefilter("ignore")
                 found = mlflow.register_model(f"runs:/{best.run_id}/model", name)
-        tags = {"run_id": best.run_id, "model": best.model, "epochs": str(best.epochs), "study": study}
+        tags = {"run_id": best.run_id, "model": best.name, "epochs": str(best.epochs), "study": study}
         before = client.get_registered_model(name).aliases.get(CHAMPION)
         if before is not None and before != str(found.version):
             tags["previous_champion"] = str(before)
@@ -84,7 +84,7 @@ def versions() -> list[Version]:
 
 
 def _best(study: str, metric: str) -> Row:
-    table = rows(study)
+    table = [row for row in rows(study) if row.epochs is not None]  # somebody else's scores have no model
     scored = [row for row in table if metric in row.metrics]
     if not scored:
         known = sorted({name for row in table for name in row.metrics})

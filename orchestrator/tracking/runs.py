@@ -6,28 +6,36 @@ that one line of the table of results needs, so that the runs can be filtered an
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from orchestrator.data.cutouts import Cutouts
-from orchestrator.errors import TrackingError
+from orchestrator.learning.completeness import Bin
 from orchestrator.learning.devices import describe
 from orchestrator.learning.metrics import Roc
 from orchestrator.learning.recipe import Recipe
+from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
-from orchestrator.reports.tables import Row
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.reports.mistakes import Mistake
+from orchestrator.reports.results import RAW
+from orchestrator.tracking.store import MlflowClient, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
 
@@ -66,49 +74,64 @@ def running(run_id: str) -> Iterator[None]:
         client.set_terminated(run_id, status)
 
 
-def exists(run_id: str) -> bool:
-    """Whether the store knows the run; a checkpoint may remember one of another store, or a deleted one."""
-    try:
-        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException:
-        return False
-
-
-def find_study(study: str) -> str | None:
-    """The run of a study that was begun before."""
-    found = _search(f"tags.kind = 'study' and tags.study = '{study}'")
-    return str(found[0].info.run_id) if found else None
-
-
-def find_row(trial: str, epochs: int) -> str | None:
-    """The finished row of a trial at an epoch count."""
-    query = f"tags.kind = 'row' and tags.`mlflow.parentRunId` = '{trial}' and params.epochs = '{epochs}'"
-    found = _search(f"{query} and attributes.status = 'FINISHED'")
-    return str(found[0].info.run_id) if found else None
-
-
-def log_training(run_id: str, recipe: Recipe, cutouts: Cutouts, device: torch.device) -> None:
+def log_training(
+    run_id: str, recipe: Recipe, cutouts: Cutouts, tested: Cutouts, device: torch.device, extends: str | None
+) -> None:
     """Record what decides a training, and what it runs on; `mlflow run` has taken the names without a prefix."""
     versions = {f"version.{name}": importlib.metadata.version(name) for name in VERSIONS}
     settings = {f"recipe.{key}": value for key, value in recipe.settings().items()}
     params = {**settings, "recipe.digest": recipe.digest, **_dataset(cutouts)}
-    _log(run_id, params=params, tags={"set": cutouts.set.name, **describe(device), **versions})
+    if tested is not cutouts:
+        params["test_dataset"] = str(tested.root)
+    origin = {"extends": extends} if extends else {}
+    _log(run_id, params=params, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
     log_dataset(run_id, cutouts, "training")
     MlflowClient().log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
 
 
-def begin_row(experiment: str, trial: str, study: str, recipe: Recipe, epochs: int, cutouts: Cutouts) -> str:
-    """Start the run of one line of the table of results."""
-    run_id = begin(experiment, "row", f"{recipe.architecture} {epochs}", parent=trial, study=study)
+def begin_row(
+    experiment: str,
+    trial: str,
+    study: str,
+    recipe: Recipe,
+    epochs: int,
+    cutouts: Cutouts,
+    tested: str,
+    weights: str = RAW,
+) -> str:
+    """Start the run of one line of the table of results.
+
+    Args:
+        experiment: to record in.
+        trial: run of the training.
+        study: its name.
+        recipe: of the training.
+        epochs: how many are done.
+        cutouts: trained on.
+        tested: `tested_digest` of the objects tested on.
+        weights: whose the row is.
+    """
+    name = f"{recipe.architecture} {epochs}" + ("" if weights == RAW else f" {weights}")
+    run_id = begin(experiment, "row", name, parent=trial, study=study)
     own = {key: value for key, value in recipe.settings().items() if key not in ("architecture", "epochs")}
-    params = {"model": recipe.architecture, "epochs": str(epochs), **own, "recipe.digest": recipe.digest}
-    _log(run_id, params={**params, **_dataset(cutouts)}, tags={"set": cutouts.set.name})
+    digests = {"recipe.digest": recipe.digest, "recipe.family": recipe.family}
+    params = {"model": recipe.architecture, "epochs": str(epochs), "weights": weights, "tested": tested, **own}
+    _log(run_id, params={**params, **digests, **_dataset(cutouts)}, tags={"set": cutouts.set.name})
     return run_id
 
 
-def last_epoch(run_id: str) -> int:
-    """Number of the last epoch recorded: MLflow would keep both values of a repeated one."""
-    return max((point.step for point in MlflowClient().get_metric_history(run_id, "loss")), default=0)
+def begin_foreign_row(experiment: str, study: str, model: str, imaging: str, tested: str) -> str:
+    """Start the run of a line for somebody else's scores."""
+    run_id = begin(experiment, "row", model, study=study)
+    _log(run_id, params={"model": model, "tested": tested}, tags={"set": imaging})
+    return run_id
+
+
+def tested_digest(ids: NDArray[np.int64], labels: NDArray[np.int8]) -> str:
+    """Sixteen hexadecimal digits, equal where the same objects with the same labels were tested on."""
+    order = np.argsort(ids, kind="stable")
+    content = np.stack([ids[order].astype("<i8"), labels[order].astype("<i8")])
+    return hashlib.sha256(content.tobytes()).hexdigest()[:16]
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -137,6 +160,50 @@ def log_roc(run_id: str, curve: Roc, title: str) -> None:
     log_text(run_id, json.dumps(roc_points(curve)), "roc.json")
 
 
+def log_completeness(run_id: str, binned: Mapping[str, Mapping[str, list[Bin]]]) -> None:
+    """Attach which lenses were found, by how large and bright they are."""
+    plain = {
+        name: {metric: [asdict(each) for each in bins] for metric, bins in both.items()}
+        for name, both in binned.items()
+    }
+    log_text(run_id, json.dumps(plain), "completeness.json")
+
+
+def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
+    """Attach the worst mistakes, as a page for a person and once more for the report."""
+    shown = [
+        Picture(f"{each.id}.png", f"{each.id}: {each.kind}, logit {each.logit:.2f}", each.picture) for each in worst
+    ]
+    log_text(
+        run_id,
+        page(title, "The highest-scored non-lenses and the lowest-scored lenses of the test set.", shown),
+        "mistakes.html",
+    )
+    plain = [{**asdict(each), "picture": base64.b64encode(each.picture).decode()} for each in worst]
+    log_text(run_id, json.dumps(plain), "mistakes.json")
+
+
+def log_files(run_id: str, files: Mapping[str, bytes], folder: str) -> None:
+    """Attach files in a folder."""
+    with tempfile.TemporaryDirectory() as written:
+        for name, content in files.items():
+            (Path(written) / name).write_bytes(content)
+        MlflowClient().log_artifacts(run_id, written, folder)
+
+
+def log_file(run_id: str, path: Path, name: str) -> None:
+    """Attach a file under a name."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / name
+        shutil.copyfile(path, copy)
+        MlflowClient().log_artifact(run_id, str(copy))
+
+
+def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
+    """Set all in one call; what was there is replaced."""
+    _log(run_id, tags=tags)
+
+
 def log_text(run_id: str, text: str, name: str) -> None:
     """Attach a file."""
     MlflowClient().log_text(run_id, text, name)
@@ -153,34 +220,6 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
     log_metrics(run_id, {"unreadable_cutouts": len(cutouts.bad)})
     if cutouts.bad:
         MlflowClient().log_dict(run_id, {str(bad.id): bad.reason for bad in cutouts.bad}, "unreadable_cutouts.json")
-
-
-def rows(study: str) -> list[Row]:
-    """The table of a study, by network, epoch count and seed.
-
-    Raises:
-        TrackingError: nothing of that name was recorded; it lists the names there are.
-    """
-    runs = _search(f"tags.kind = 'row' and tags.study = '{study}' and attributes.status = 'FINISHED'")
-    if not runs:
-        known = sorted({run.data.tags["study"] for run in _search("tags.kind = 'row'")})
-        raise TrackingError(
-            f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
-        )
-    table = [
-        Row(
-            run_id=run.info.run_id,
-            recipe=run.data.params["recipe.digest"],
-            set=run.data.tags["set"],
-            dataset=run.data.params["dataset.digest"],
-            model=run.data.params["model"],
-            epochs=int(run.data.params["epochs"]),
-            seed=int(run.data.params["seed"]),
-            metrics=dict(run.data.metrics),
-        )
-        for run in runs
-    ]
-    return sorted(table, key=lambda row: (row.model, row.epochs, row.seed, row.run_id))
 
 
 @functools.cache
@@ -204,19 +243,3 @@ def _log(run_id: str, *, params: Mapping[str, str] | None = None, tags: Mapping[
         params=[mlflow.entities.Param(key, value) for key, value in (params or {}).items()],
         tags=[mlflow.entities.RunTag(key, value) for key, value in (tags or {}).items()],
     )
-
-
-def _search(query: str) -> list[Any]:
-    """All runs of all experiments that fit."""
-    client = MlflowClient()
-    experiments = [each.experiment_id for each in _pages(client.search_experiments)]
-    return _pages(functools.partial(client.search_runs, experiments, query)) if experiments else []
-
-
-def _pages(search: Any) -> list[Any]:
-    found, page = [], search(max_results=1000)
-    found += page
-    while page.token:
-        page = search(max_results=1000, page_token=page.token)
-        found += page
-    return found

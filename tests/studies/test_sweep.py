@@ -13,9 +13,9 @@ import torch
 from orchestrator.data import cache
 from orchestrator.learning.training import Epoch
 from orchestrator.studies import sweep as sweeps
+from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
-from orchestrator.studies.trial import Bench
-from orchestrator.tracking import runs, store
+from orchestrator.tracking import records, runs, store
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -63,7 +63,7 @@ def sweep(bench: Bench, asked: Study, stop_at: int | None = None) -> tuple[list[
 
 def results(bench: Bench) -> list[tuple[str, int, dict[str, float]]]:
     exact = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "loss")
-    return [(row.model, row.epochs, {key: row.metrics[key] for key in exact}) for row in runs.rows(bench.study)]
+    return [(row.model, row.epochs, {key: row.metrics[key] for key in exact}) for row in records.rows(bench.study)]
 
 
 def test_a_sweep_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
@@ -90,7 +90,7 @@ def test_more_trials_are_added_to_those_that_are_done(bench: Bench) -> None:
     search = {"search": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}, "sampler": "random"}
     assert len(sweep(bench, study(epochs=[1], trials=2, **search))[0]) == 2
     assert len(sweep(bench, study(epochs=[1], trials=3, **search))[0]) == 1
-    table = runs.rows(bench.study)
+    table = records.rows(bench.study)
     (state,) = sweeps.states(sweeps.connect())
     assert (len(table), state.complete, state.running) == (3, 3, 0)
     rates = {mlflow.get_run(row.run_id).data.params["learning_rate"] for row in table}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking import runs, store
+from orchestrator.tracking import records, runs, store
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -68,5 +68,5 @@ def test_a_run_says_how_it_ended_and_what_is_nan_is_left_out() -> None:
         run = client.get_run(run_id)
         assert (run.info.status, run.data.metrics) == (status, {"auc": 0.5})
     with pytest.raises(TrackingError, match="no rows of a study 'ends'"):
-        runs.rows("ends")
-    assert not runs.exists("0123456789abcdef")
+        records.rows("ends")
+    assert not records.exists("0123456789abcdef")

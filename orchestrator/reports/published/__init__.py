@@ -10,7 +10,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-METRICS = ("auc", "tpr", "fpr", "tpr0", "tpr10")
+METRICS = ("auc", "tpr", "fpr", "tpr0", "tpr10", "seconds_per_image")
+
+SOURCES = ("paper", "challenge")
 
 CAVEATS = {
     "paper": (
@@ -30,16 +32,16 @@ class Published:
     """Numbers of one source for one set: of a network at an epoch count, or, under None, of the best."""
 
     source: str
-    values: dict[tuple[str, int] | None, dict[str, float]]
+    values: dict[tuple[str, int | None] | None, dict[str, float]]
 
-    def beside(self, model: str, epochs: int) -> dict[str, float]:
+    def beside(self, model: str, epochs: int | None) -> dict[str, float]:
         """Metric → value for this row of a table; empty where nothing was published."""
         return self.values.get((model, epochs), self.values.get(None, {}))
 
 
 def read(source: str, imaging: str) -> Published:
     """Read the numbers of ``paper`` (by network and epoch count) or ``challenge`` (the best, whatever the network)."""
-    values: dict[tuple[str, int] | None, dict[str, float]] = {}
+    values: dict[tuple[str, int | None] | None, dict[str, float]] = {}
     if source == "paper":
         for row in _rows("lexactum.csv", imaging):
             values[row["architecture"], int(row["epochs"])] = {name: float(row[name]) for name in METRICS}

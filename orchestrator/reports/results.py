@@ -1,0 +1,79 @@
+"""What is recorded of a study, read back: the rows of its table, and the trainings they are steps of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+RAW, EMA = "raw", "ema"
+"""Which weights a row is of: the network's own, or their running average."""
+
+Curve = list[tuple[int, float]]
+"""Epoch and value, ascending."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training at one of its epoch counts, as it was recorded.
+
+    Attributes:
+        run_id: where.
+        trial: run of its training; of somebody else's scores their own.
+        recipe: digest of everything that decides the training.
+        family: digest of the same without the seeds: repeats of one training share it.
+        set: ``space`` or ``ground``.
+        dataset: digest of what it was trained on.
+        tested: digest of the objects it was tested on: rows that share it are comparable.
+        model: the network, or the name of somebody else's finder.
+        epochs: None of somebody else's.
+        weights: ``raw`` or ``ema``.
+        settings: of the recipe, and of how times were measured.
+        metrics: name → value, intervals and validation too.
+    """
+
+    run_id: str
+    trial: str
+    recipe: str
+    family: str
+    set: str
+    dataset: str
+    tested: str
+    model: str
+    epochs: int | None
+    weights: str = RAW
+    settings: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The network, and which of its weights if not the usual ones."""
+        return self.model if self.weights == RAW else f"{self.model} {self.weights.upper()}"
+
+    @property
+    def seed(self) -> str:
+        """Of the training; empty of somebody else's."""
+        return self.settings.get("seed", "")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: what decided it, what it ran on, and its curves by epoch.
+
+    Attributes:
+        run_id: where it is recorded.
+        extends: run of the training that it went on from, or None.
+        settings: of the recipe.
+        tags: the device, versions, commit, and what was decided on extending it.
+        curves: metric → its curve; an extension's begins after the epochs of what it extends.
+    """
+
+    run_id: str
+    extends: str | None
+    settings: Mapping[str, str]
+    tags: Mapping[str, str]
+    curves: Mapping[str, Curve]
+
+    @property
+    def model(self) -> str:
+        """The network."""
+        return self.settings["architecture"]

@@ -1,0 +1,213 @@
+"""Reads back what `orchestrator.tracking.runs` recorded."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import TrackingError
+from orchestrator.learning.recipe import Recipe
+from orchestrator.reports.results import RAW, Curve, Row, Trial
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+
+CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
+"""Metrics of every epoch that reports draw; beside the maximised one."""
+
+
+def exists(run_id: str) -> bool:
+    """Whether the store knows the run; a checkpoint may remember one of another store, or a deleted one."""
+    try:
+        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
+
+
+def find_study(study: str) -> str | None:
+    """The run of a study that was begun before."""
+    found = _search(f"tags.kind = 'study' and tags.study = '{_quoted(study)}'")
+    return str(found[0].info.run_id) if found else None
+
+
+def find_row(trial: str, epochs: int, weights: str = RAW) -> str | None:
+    """The finished row of a trial at an epoch count."""
+    query = f"tags.kind = 'row' and tags.`mlflow.parentRunId` = '{trial}' and params.epochs = '{epochs}'"
+    found = _search(f"{query} and params.weights = '{weights}' and attributes.status = 'FINISHED'")
+    return str(found[0].info.run_id) if found else None
+
+
+def last_epoch(run_id: str) -> int:
+    """Number of the last epoch recorded: MLflow would keep both values of a repeated one."""
+    return max((point.step for point in MlflowClient().get_metric_history(run_id, "loss")), default=0)
+
+
+def rows(study: str) -> list[Row]:
+    """The table of a study, by network, epoch count and seed.
+
+    Raises:
+        TrackingError: nothing of that name was recorded; it lists the names there are.
+    """
+    found = _search(f"tags.kind = 'row' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
+    if not found:
+        known = sorted({run.data.tags["study"] for run in _search("tags.kind = 'row'")})
+        raise TrackingError(
+            f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
+        )
+    return sorted(map(_row, found), key=lambda row: (row.model, row.epochs or 0, row.weights, row.seed, row.run_id))
+
+
+def row(run_id: str) -> Row:
+    """One line of a table.
+
+    Raises:
+        TrackingError: no such run, or one that is no row.
+    """
+    run = _run(run_id)
+    if run.data.tags.get("kind") != "row" or "tested" not in run.data.params:
+        kind = run.data.tags.get("kind", "none of ours")
+        raise TrackingError(f"{run_id}: no row of a table, but {kind} (`orchestrator table --format csv` lists rows)")
+    return _row(run)
+
+
+def trials(study: str, maximise: str = "val_auc") -> list[Trial]:
+    """The finished trainings of a study with their curves, in the order they were begun."""
+    found = _search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
+    return [_trial(run, maximise) for run in sorted(found, key=lambda run: run.info.start_time)]
+
+
+def trial(run_id: str) -> Trial:
+    """One training, by its own run or by that of any of its rows.
+
+    Raises:
+        TrackingError: no such run, or one that is neither.
+    """
+    run = _run(run_id)
+    if run.data.tags.get("kind") == "row" and "mlflow.parentRunId" in run.data.tags:
+        run = _run(run.data.tags["mlflow.parentRunId"])
+    if not any(key.startswith("recipe.") for key in run.data.params):
+        kind = run.data.tags.get("kind", "none of ours")
+        raise TrackingError(f"{run_id}: no training or row of one, but {kind}")
+    return _trial(run, "val_auc")
+
+
+def recipe_of(trial: str) -> Recipe:
+    """What decided a training."""
+    return Recipe.model_validate_json(text(trial, "recipe.json"))
+
+
+def tags(run_id: str) -> dict[str, str]:
+    """Of a run, all of them."""
+    return dict(_run(run_id).data.tags)
+
+
+def experiment(run_id: str) -> str:
+    """Identifier of the experiment that a run is in."""
+    return str(_run(run_id).info.experiment_id)
+
+
+def params(run_id: str) -> dict[str, str]:
+    """Of a run, all of them."""
+    return dict(_run(run_id).data.params)
+
+
+def metrics(run_id: str) -> dict[str, float]:
+    """Of a run, the last value of each."""
+    return dict(_run(run_id).data.metrics)
+
+
+def study_definition(study: str) -> dict[str, Any]:
+    """What a study's run says of it: its description, its scale, what it maximises; empty without such a run."""
+    found = find_study(study)
+    about = text(found, "study.json") if found and has(found, "study.json") else "{}"
+    return dict(json.loads(about))
+
+
+def has(run_id: str, name: str) -> bool:
+    """Whether a file is attached to a run."""
+    folder = name.rpartition("/")[0] or None
+    return any(each.path == name for each in MlflowClient().list_artifacts(run_id, folder))
+
+
+def text(run_id: str, name: str) -> str:
+    """A file that is attached to a run.
+
+    Raises:
+        TrackingError: it is not there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return download(run_id, name, Path(folder)).read_text()
+
+
+def download(run_id: str, name: str, folder: Path) -> Path:
+    """Copy a file that is attached to a run into a folder.
+
+    Raises:
+        TrackingError: it is not there.
+    """
+    try:
+        return Path(MlflowClient().download_artifacts(run_id, name, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"{run_id}: has no {name}: {str(error).partition(chr(10))[0]}") from None
+
+
+def _row(run: Any) -> Row:
+    params = run.data.params
+    return Row(
+        run_id=run.info.run_id,
+        trial=run.data.tags.get("mlflow.parentRunId", run.info.run_id),
+        recipe=params.get("recipe.digest", ""),
+        family=params.get("recipe.family", ""),
+        set=run.data.tags["set"],
+        dataset=params.get("dataset.digest", ""),
+        tested=params["tested"],
+        model=params["model"],
+        epochs=int(params["epochs"]) if "epochs" in params else None,
+        weights=params.get("weights", RAW),
+        settings=dict(params),
+        metrics=dict(run.data.metrics),
+    )
+
+
+def _trial(run: Any, maximise: str) -> Trial:
+    run_id, prefix = run.info.run_id, "recipe."
+    settings = {key.removeprefix(prefix): each for key, each in run.data.params.items() if key.startswith(prefix)}
+    kept = {key: each for key, each in run.data.params.items() if not key.startswith(prefix)}
+    names = dict.fromkeys((*CURVES, maximise))
+    curves = {name: curve for name in names if (curve := _curve(run_id, name))}
+    return Trial(run_id, run.data.tags.get("extends"), settings, {**run.data.tags, **kept}, curves)
+
+
+def _curve(run_id: str, metric: str) -> Curve:
+    return sorted((point.step, point.value) for point in MlflowClient().get_metric_history(run_id, metric))
+
+
+def _run(run_id: str) -> Any:
+    try:
+        return MlflowClient().get_run(run_id)
+    except MlflowException:
+        raise TrackingError(f"{run_id}: no such run in {mlflow.get_tracking_uri()}") from None
+
+
+def _quoted(name: str) -> str:
+    """Of use in a query, which knows no way to write a quotation mark."""
+    if "'" in name:
+        raise TrackingError(f"{name}: a study's name has no quotation marks")
+    return name
+
+
+def _search(query: str) -> list[Any]:
+    """All runs of all experiments that fit."""
+    client = MlflowClient()
+    experiments = [each.experiment_id for each in _pages(client.search_experiments)]
+    return _pages(functools.partial(client.search_runs, experiments, query)) if experiments else []
+
+
+def _pages(search: Any) -> list[Any]:
+    found, page = [], search(max_results=1000)
+    found += page
+    while page.token:
+        page = search(max_results=1000, page_token=page.token)
+        found += page
+    return found
