@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.compare import compare
 from orchestrator.cli.data import data
 from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.features import features
@@ -54,5 +55,19 @@ def main() -> None:
     """
 
 
-for command in (quickstart, data, train, sweep, extend, table, studies, registry, evaluate, metrics, features, ui):
+for command in (
+    quickstart,
+    data,
+    train,
+    sweep,
+    extend,
+    table,
+    compare,
+    studies,
+    registry,
+    evaluate,
+    metrics,
+    features,
+    ui,
+):
     main.add_command(command)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import options
+
 NAMED = 5
 """Identifiers of each kind that are printed."""
 
@@ -22,9 +24,22 @@ NAMED = 5
     help="auto: probabilities if all lie from 0 to 1.",
 )  # fmt: skip
 @click.option("--grid", is_flag=True, help="Also walk thresholds as published numbers did; of probabilities.")
+@click.option("--log", "name", metavar="NAME", help="Put the finder into a study's table under this name.")
+@click.option("--study", metavar="NAME", help="The study, for --log.")
+@options.tracking_uri
 @click.option("--json", "as_json", is_flag=True, help="For a machine, with every digit.")
 def metrics(
-    scores: Path, labels: Path | None, label: str, score: str, identifier: str, scale: str, grid: bool, as_json: bool
+    scores: Path,
+    labels: Path | None,
+    label: str,
+    score: str,
+    identifier: str,
+    scale: str,
+    grid: bool,
+    name: str | None,
+    study: str | None,
+    tracking_uri: str | None,
+    as_json: bool,
 ) -> None:
     """Measure a list of scores, CSV or Parquet, with the same exact metrics and their confidence intervals."""
     from orchestrator.data import scorelist
@@ -32,6 +47,8 @@ def metrics(
     from orchestrator.learning.metrics import GRIDS, measure_curve, measure_on_grid, roc
     from orchestrator.reports import tables
 
+    if (name is None) != (study is None):
+        raise click.UsageError("--log NAME and --study NAME go together")
     read = scorelist.read(scores, score, label, key=labels, identifier=identifier)
     within = bool(((read.scores >= 0) & (read.scores <= 1)).all())
     probabilities = scale == "probability" or (scale == "auto" and within)
@@ -42,6 +59,13 @@ def metrics(
     curve = roc(read.labels, read.scores, half=0.5 if probabilities else 0.0)
     values, limits = measure_curve(curve), intervals(curve)
     walked = {mode: measure_on_grid(read.labels, read.scores, mode) for mode in GRIDS} if grid else {}
+    if name is not None and study is not None:
+        from orchestrator.studies import foreign
+        from orchestrator.tracking import store
+
+        store.connect(tracking_uri)
+        run_id = foreign.record(name, study, read, curve)
+        click.echo(f"recorded in the table of {study} as run {run_id}", err=True)
     left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}
     if as_json:
         told = {"lenses": curve.positives, "others": curve.negatives, **values, "intervals": limits, "grids": walked}

@@ -22,6 +22,7 @@ class Scores:
     """Objects that have a label and a score, and the identifiers of those that do not.
 
     Attributes:
+        ids: (n,) as written.
         labels: (n,) 1 a lens, 0 none.
         scores: (n,) float64, higher is more lens-like.
         unscored: with a label, but no score or none that is a number.
@@ -29,6 +30,7 @@ class Scores:
         repeated: more than once in a file, with the same values; counted once.
     """
 
+    ids: tuple[str, ...]
     labels: NDArray[np.int8]
     scores: NDArray[np.float64]
     unscored: tuple[str, ...]
@@ -57,6 +59,7 @@ def read(path: Path, score: str, label: str, *, key: Path | None = None, identif
     known = {each: _label(text, label, key or path, each) for each, text in labels.items()}
     both = [each for each in numbers if each in known and not math.isnan(numbers[each])]
     return Scores(
+        tuple(both),
         np.array([known[each] for each in both], np.int8),
         np.array([numbers[each] for each in both], np.float64),
         tuple(each for each in known if math.isnan(numbers.get(each, math.nan))),

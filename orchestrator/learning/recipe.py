@@ -121,7 +121,7 @@ class Recipe(BaseModel):
     def settings(self) -> dict[str, str]:
         """The recipe as flat names and texts, for a person to filter and compare by."""
         flat = {key: value for key, value in self.model_dump().items() if key != "hyperparameters"}
-        flat["augment"] = ",".join(self.augment) or "none"
+        flat["augment"] = "all" if self.augment == TRANSFORMATIONS else ",".join(self.augment) or "none"
         flat |= {f"hyperparameters.{key}": value for key, value in self.hyperparameters.items()}
         return {key: str(value) for key, value in flat.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 RAW, EMA = "raw", "ema"
@@ -54,6 +54,11 @@ class Row:
         """Of the training; empty of somebody else's."""
         return self.settings.get("seed", "")
 
+    @property
+    def half(self) -> float:
+        """The score that stands for probability 0.5: 0 of logits; somebody else's may be probabilities."""
+        return float(self.settings.get("half", 0))
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -77,3 +82,24 @@ class Trial:
     def model(self) -> str:
         """The network."""
         return self.settings["architecture"]
+
+
+NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "split_seed")
+
+
+def settings(row: Row) -> dict[str, str]:
+    """What was decided for a training, but for its network, epochs and seeds; nothing of somebody else's."""
+    return {key: each for key, each in row.settings.items() if key not in NOT_SETTINGS and not _is_note(key)}
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """The settings that rows differ in, beside network, epochs and seeds."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for key, each in settings(row).items():
+            values.setdefault(key, set()).add(each)
+    return [key for key, each in values.items() if len(each) > 1]
+
+
+def _is_note(key: str) -> bool:
+    return key.startswith(("timing.", "recipe.", "dataset."))

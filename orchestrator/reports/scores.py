@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,20 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return probability
 
 
+def as_list(ids: Sequence[str], labels: NDArray[np.int8], scores: NDArray[np.float64]) -> str:
+    """Of somebody else's scores: columns ID, is_lens and logit, which may be of any scale."""
+    rows = zip(ids, labels.tolist(), scores.tolist(), strict=True)
+    return _csv(["ID", "is_lens", "logit"], rows)
+
+
 def as_csv(ids: NDArray[np.int64], labels: NDArray[np.int8], logits: NDArray[np.float64]) -> str:
     """Columns ID, is_lens, logit and probability; an unknown label (-1) is empty."""
+    columns = zip(*(column.tolist() for column in (ids, labels, logits, probabilities(logits))), strict=True)
+    rows = ((identifier, label if label >= 0 else "", *scores) for identifier, label, *scores in columns)
+    return _csv(["ID", "is_lens", "logit", "probability"], rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["ID", "is_lens", "logit", "probability"])
-    columns = (ids, labels, logits, probabilities(logits))
-    for identifier, label, logit, probability in zip(*(column.tolist() for column in columns), strict=True):
-        writer.writerow([identifier, label if label >= 0 else "", logit, probability])
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports.published import CAVEATS, Published
-from orchestrator.reports.results import Row
+from orchestrator.reports.results import Row, settings, varying
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,8 @@ COLUMNS = {
 """Metric → its heading and its digits; all of the test set but `val_…`, which is of the validation set."""
 
 
-HEADER = ["model", "epochs", "seed", *(heading for heading, _ in COLUMNS.values())]
+FEW = 2
+"""Settings that rows may differ in to have a column each, except in CSV and JSON."""
 
 Beside = Sequence[Published]
 """What was published, to be shown on further lines below a row, or in further columns."""
@@ -36,13 +37,14 @@ Beside = Sequence[Published]
 
 def as_table(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> Table:
     """For a terminal."""
-    return table(HEADER, _lines(rows, intervals, beside))
+    return table(_header(rows), _lines(rows, intervals, beside))
 
 
 def as_markdown(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
     """For a paper's draft or a wiki."""
-    lines = ["| " + " | ".join(map(str.strip, cells)) + " |" for cells in [HEADER, *_lines(rows, intervals, beside)]]
-    return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(HEADER) - 1), *lines[1:]])
+    header = _header(rows)
+    lines = ["| " + " | ".join(map(str.strip, cells)) + " |" for cells in [header, *_lines(rows, intervals, beside)]]
+    return "\n".join([lines[0], "|" + " --- |" + " ---: |" * (len(header) - 1), *lines[1:]])
 
 
 def as_csv(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
@@ -52,11 +54,14 @@ def as_csv(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) ->
     metrics = [each for name in COLUMNS for each in ([name, *_limits(name)] if intervals else [name])]
     published = [(source, name) for source in beside for name in COLUMNS if not name.startswith("val_")]
     names = [f"{source.source}_{name}" for source, name in published]
-    writer.writerow(["set", "model", "weights", "epochs", "seed", *metrics, *names, "tested", "run_id"])
+    varied = varying(rows)
+    about = ["set", "model", "weights", "epochs", "seed", *varied]
+    writer.writerow([*about, *metrics, *names, "tested", "run_id"])
     for row in rows:
         values = [row.metrics.get(name, "") for name in metrics]
         values += [source.beside(row.model, row.epochs).get(name, "") for source, name in published]
-        about = [row.set, row.model, row.weights, "" if row.epochs is None else row.epochs, row.seed]
+        about = [row.set, row.model, row.weights, str(row.epochs or ""), row.seed]
+        about += [row.settings.get(key, "") for key in varied]
         writer.writerow([*about, *values, row.tested, row.run_id])
     return text.getvalue().rstrip("\n")
 
@@ -68,6 +73,7 @@ def as_json(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -
         [
             {
                 **{key: getattr(row, key) for key in keys},
+                "settings": settings(row),
                 **row.metrics,
                 **{source.source: source.beside(row.model, row.epochs) for source in beside},
             }
@@ -88,6 +94,8 @@ FORMATS: dict[str, Callable[[Sequence[Row], bool, Beside], str | Table]] = {
 def notes(rows: Sequence[Row], beside: Beside = ()) -> list[str]:
     """What keeps numbers of a table, or published ones beside it, from being compared."""
     found = []
+    if len(varied := varying(rows)) > FEW:
+        found.append(f"rows differ in {', '.join(varied)}; --format csv has a column for each")
     if len(datasets := {row.dataset for row in rows if row.epochs is not None}) > 1:
         found.append(f"rows come of {len(datasets)} states of the data; compare those of one (--format json names it)")
     by_seed = {(row.seed, row.tested) for row in rows if row.epochs is not None}
@@ -132,18 +140,29 @@ def lines(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, flo
     ]
 
 
+def _header(rows: Sequence[Row]) -> list[str]:
+    return ["model", "epochs", *_varied(rows), *(heading for heading, _ in COLUMNS.values())]
+
+
+def _varied(rows: Sequence[Row]) -> list[str]:
+    seeds = ["seed"] if len({row.seed for row in rows if row.seed}) > 1 else []
+    found = varying(rows)
+    return [*seeds, *(found if len(found) <= FEW else [])]
+
+
 def _lines(rows: Sequence[Row], intervals: bool, beside: Beside) -> list[list[str]]:
-    lines = []
+    lines, varied = [], _varied(rows)
+    blank = [""] * (1 + len(varied))
     for row in rows:
-        about = [row.name, "-" if row.epochs is None else str(row.epochs), row.seed or "-"]
+        about = [row.name, str(row.epochs or "-"), *(row.settings.get(key, "-") for key in varied)]
         lines.append([*about, *_values(row.metrics, "-")])
         if intervals:
             for number, end in enumerate(("low", "high")):
                 limits = {name: row.metrics.get(_limits(name)[number]) for name in COLUMNS}
-                lines.append([f"  {end}", "", "", *_values(limits, "")])
+                lines.append([f"  {end}", *blank, *_values(limits, "")])
         for source in beside:
             if given := source.beside(row.model, row.epochs):
-                lines.append([f"  {source.source}", "", "", *_values(given, "")])
+                lines.append([f"  {source.source}", *blank, *_values(given, "")])
     return lines
 
 

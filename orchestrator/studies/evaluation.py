@@ -52,10 +52,13 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         )
     run_id = runs.begin(experiment, "evaluation", f"{uri} on {cutouts.root.name}")
     with runs.running(run_id):
-        runs.log_params(run_id, {"evaluated": uri, "dataset": str(cutouts.root), "dataset.digest": cutouts.digest})
-        runs.log_dataset(run_id, cutouts, "evaluation")
         logits = score(model.network, cutouts.pixels, device)
         labelled = cutouts.labels >= 0
+        tested = runs.tested_digest(cutouts.ids[labelled].tolist(), cutouts.labels[labelled])
+        about = {"model": uri, "dataset": str(cutouts.root), "dataset.digest": cutouts.digest, "tested": tested}
+        runs.log_params(run_id, about)
+        runs.log_tags(run_id, {"set": cutouts.set.name})
+        runs.log_dataset(run_id, cutouts, "evaluation")
         metrics, found = {}, {}
         if set(cutouts.labels[labelled]) == {0, 1}:
             curve = roc(cutouts.labels[labelled], logits[labelled])

@@ -67,7 +67,7 @@ def _record(
     columns = {name: values[rows][labels == 1] for name, values in tested.columns.items()}
     title = f"{recipe.architecture}, {epochs} epochs"
 
-    digest = runs.tested_digest(tested.ids[rows], labels)
+    digest = runs.tested_digest(tested.ids[rows].tolist(), labels)
     run_id = runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, digest, weights)
     with runs.running(run_id):
         models.log(run_id, network, recipe, trained)

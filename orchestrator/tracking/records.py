@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from orchestrator.data import scorelist
+from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
-from orchestrator.reports.results import RAW, Curve, Row, Trial
+from orchestrator.reports.results import RAW, Curve, Row, Trial, settings
 from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
@@ -55,20 +57,36 @@ def rows(study: str) -> list[Row]:
         raise TrackingError(
             f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
         )
-    return sorted(map(_row, found), key=lambda row: (row.model, row.epochs or 0, row.weights, row.seed, row.run_id))
+    return sorted(
+        map(_row, found),
+        key=lambda row: (row.model, row.epochs or 0, row.weights, row.seed, sorted(settings(row).items()), row.run_id),
+    )
 
 
 def row(run_id: str) -> Row:
-    """One line of a table.
+    """One line of a table, or the evaluation of a registered model in the form of one.
 
     Raises:
-        TrackingError: no such run, or one that is no row.
+        TrackingError: no such run, or one that is neither.
     """
     run = _run(run_id)
-    if run.data.tags.get("kind") != "row" or "tested" not in run.data.params:
+    if "tested" not in run.data.params:
         kind = run.data.tags.get("kind", "none of ours")
-        raise TrackingError(f"{run_id}: no row of a table, but {kind} (`orchestrator table --format csv` lists rows)")
+        raise TrackingError(
+            f"{run_id}: neither a row of a table nor an evaluation, but {kind}"
+            " (`orchestrator table --study NAME --format csv` names the runs of rows)"
+        )
     return _row(run)
+
+
+def scores(run_id: str) -> Scores:
+    """Every score of a row or an evaluation, of the objects with a label.
+
+    Raises:
+        TrackingError: none are attached.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return scorelist.read(download(run_id, "scores.csv", Path(folder)), "logit", "is_lens")
 
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -120,18 +120,17 @@ def begin_row(
     return run_id
 
 
-def begin_foreign_row(experiment: str, study: str, model: str, imaging: str, tested: str) -> str:
+def begin_foreign_row(experiment: str, study: str, model: str, imaging: str, tested: str, half: float) -> str:
     """Start the run of a line for somebody else's scores."""
     run_id = begin(experiment, "row", model, study=study)
-    _log(run_id, params={"model": model, "tested": tested}, tags={"set": imaging})
+    _log(run_id, params={"model": model, "tested": tested, "half": str(half)}, tags={"set": imaging})
     return run_id
 
 
-def tested_digest(ids: NDArray[np.int64], labels: NDArray[np.int8]) -> str:
+def tested_digest(ids: Iterable[int | str], labels: NDArray[np.int8]) -> str:
     """Sixteen hexadecimal digits, equal where the same objects with the same labels were tested on."""
-    order = np.argsort(ids, kind="stable")
-    content = np.stack([ids[order].astype("<i8"), labels[order].astype("<i8")])
-    return hashlib.sha256(content.tobytes()).hexdigest()[:16]
+    lines = sorted(f"{each} {label}" for each, label in zip(ids, labels.tolist(), strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:

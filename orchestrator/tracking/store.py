@@ -39,6 +39,7 @@ def connect(uri: str | None = None) -> str:
         TrackingError: it cannot be reached.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path = database(uri)

@@ -1,0 +1,46 @@
+"""The command that sets two rows side by side."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli import options
+
+
+@click.command()
+@click.argument("run_a")
+@click.argument("run_b")
+@options.tracking_uri
+def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
+    """Say in what two rows or evaluations differ, and whether by more than chance; both are named by their runs.
+
+    `orchestrator table --format csv` names the runs of rows. The intervals are of B less A, by a paired bootstrap of
+    the objects that both were tested on.
+    """
+    from rich.console import Console
+
+    from orchestrator.learning.bootstrap import LEVEL
+    from orchestrator.reports import tables
+    from orchestrator.studies import comparison
+    from orchestrator.tracking import store
+
+    store.connect(tracking_uri)
+    found = comparison.compare(run_a, run_b)
+    console = Console()
+    if found.settings:
+        lines = [[key, *both] for key, both in found.settings.items()]
+        console.print(tables.table(["differs", "A", "B"], lines))
+        click.echo()
+    rows = [
+        [
+            *(name, f"{each.one:.4f}", f"{each.other:.4f}", f"{each.difference:+.4f}"),
+            "-" if each.interval is None else f"{each.interval[0]:+.4f} to {each.interval[1]:+.4f}",
+            "beyond chance" if each.beyond_chance else "",
+        ]
+        for name, each in found.metrics.items()
+    ]
+    console.print(tables.table(["metric", "A", "B", "B - A", f"{LEVEL:.0%} interval", ""], rows))
+    if found.objects:
+        click.echo(f"Both were tested on the same {found.objects:,} objects.")
+    else:
+        click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")

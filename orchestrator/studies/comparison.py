@@ -1,0 +1,88 @@
+"""Compares two rows: what differs in how they were made, and whether their metrics differ by more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.errors import TrackingError
+from orchestrator.learning.bootstrap import interval, paired_differences
+from orchestrator.learning.metrics import METRICS
+from orchestrator.reports.results import Row, settings
+from orchestrator.tracking import records
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of both rows, the second less the first, and its interval; None where they cannot be paired."""
+
+    one: float
+    other: float
+    interval: tuple[float, float] | None
+
+    @property
+    def difference(self) -> float:
+        """The second less the first."""
+        return self.other - self.one
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows side by side.
+
+    Attributes:
+        one: the first.
+        other: the second.
+        settings: what differs → its two values.
+        metrics: name → its difference.
+        objects: how many both were tested on; 0 where they were tested on different ones.
+    """
+
+    one: Row
+    other: Row
+    settings: Mapping[str, tuple[str, str]]
+    metrics: Mapping[str, Difference]
+    objects: int
+
+
+def compare(one: str, other: str) -> Comparison:
+    """Compare two rows or evaluations by their runs; by a paired bootstrap where the same objects were tested on.
+
+    Raises:
+        TrackingError: no such run, one that is neither, or rows of two sets.
+    """
+    rows = records.row(one), records.row(other)
+    if rows[0].set != rows[1].set:
+        raise TrackingError(f"{one} is of the {rows[0].set} set, and {other} of the {rows[1].set} set: not comparable")
+    about = [
+        {"model": row.model, "epochs": str(row.epochs or "-"), "weights": row.weights, "data": row.dataset}
+        | settings(row)
+        for row in rows
+    ]
+    differing = {
+        key: (about[0].get(key, "-"), about[1].get(key, "-"))
+        for key in dict.fromkeys((*about[0], *about[1]))
+        if about[0].get(key) != about[1].get(key)
+    }
+    intervals: dict[str, tuple[float, float]] = {}
+    objects = 0
+    if rows[0].tested == rows[1].tested:
+        first, second = records.scores(one), records.scores(other)
+        place = {each: number for number, each in enumerate(second.ids)}
+        scores = second.scores[[place[each] for each in first.ids]]
+        halves = (rows[0].half, rows[1].half)
+        drawn = paired_differences(first.labels, first.scores, scores, halves=halves)
+        intervals, objects = {name: interval(each) for name, each in drawn.items()}, len(first.ids)
+    metrics = {
+        name: Difference(rows[0].metrics[name], rows[1].metrics[name], intervals.get(name))
+        for name in METRICS
+        if all(name in row.metrics and np.isfinite(row.metrics[name]) for row in rows)
+    }
+    return Comparison(*rows, differing, metrics, objects)
