@@ -15,6 +15,7 @@ from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
+from orchestrator.cli.report import report
 from orchestrator.cli.studies import extend, studies, sweep, table
 from orchestrator.cli.train import train
 from orchestrator.cli.ui import ui
@@ -56,18 +57,7 @@ def main() -> None:
 
 
 for command in (
-    quickstart,
-    data,
-    train,
-    sweep,
-    extend,
-    table,
-    compare,
-    studies,
-    registry,
-    evaluate,
-    metrics,
-    features,
-    ui,
+    *(quickstart, data, train, sweep, extend, table, compare, report, studies),
+    *(registry, evaluate, metrics, features, ui),
 ):
     main.add_command(command)

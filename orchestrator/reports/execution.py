@@ -45,9 +45,13 @@ def executions(rows: Iterable[Row]) -> list[Execution]:
             groups.setdefault((row.model, how[0], how[1]), []).append(row)
     found = []
     for (model, device, batch_size), group in sorted(groups.items()):
-        names = ("seconds_per_image", "network_seconds_per_image", "cold_start_seconds")
-        measured = [np.array([row.metrics[name] for row in group if name in row.metrics]) for name in names]
-        kept = [without_outliers(each) for each in measured]
-        means = [float(each.mean()) if len(each) else float("nan") for each in kept]
-        found.append(Execution(model, device, batch_size, *means, len(kept[0]), len(group) - len(kept[0])))
+        whole, alone, cold = (
+            np.array([row.metrics[name] for row in group if name in row.metrics])
+            for name in ("seconds_per_image", "network_seconds_per_image", "cold_start_seconds")
+        )
+        kept = without_outliers(whole)
+        means = (float(each.mean()) for each in (kept, without_outliers(alone), without_outliers(cold)))
+        end_to_end, network, start = means
+        left_out = len(whole) - len(kept)
+        found.append(Execution(model, device, batch_size, end_to_end, network, start, len(kept), left_out))
     return found

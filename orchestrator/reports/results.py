@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.learning.metrics import LOWER_IS_BETTER
 
 RAW, EMA = "raw", "ema"
 """Which weights a row is of: the network's own, or their running average."""
@@ -82,6 +85,48 @@ class Trial:
     def model(self) -> str:
         """The network."""
         return self.settings["architecture"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of a study that a report shows.
+
+    Attributes:
+        study: its name.
+        definition: what its run says of it.
+        rows: of its table.
+        trials: its trainings.
+        shown: the best row of each network by validation, and somebody else's rows: those with the following.
+        roc: run of a row → its curve, as `orchestrator.reports.figures.roc_points` writes it.
+        completeness: run of a row → quantity → metric → bins.
+        mistakes: run of a row → its worst mistakes, each with its picture in base64.
+    """
+
+    study: str
+    definition: Mapping[str, Any]
+    rows: Sequence[Row]
+    trials: Sequence[Trial]
+    shown: Sequence[Row]
+    roc: Mapping[str, Mapping[str, Sequence[float]]]
+    completeness: Mapping[str, Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]]
+    mistakes: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @property
+    def maximise(self) -> str:
+        """The metric that decides, of the validation set."""
+        return f"val_{self.definition.get('maximise', 'auc')}"
+
+
+def best(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The best row of each network, the best network first; by a metric of the validation set."""
+    sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
+    ranked = sorted(
+        (row for row in rows if metric in row.metrics), key=lambda row: sign * row.metrics[metric], reverse=True
+    )
+    found: dict[str, Row] = {}
+    for row in ranked:
+        found.setdefault(row.model, row)
+    return list(found.values())
 
 
 NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "split_seed")

@@ -12,7 +12,7 @@ from orchestrator.data import scorelist
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
-from orchestrator.reports.results import RAW, Curve, Row, Trial, settings
+from orchestrator.reports.results import RAW, Curve, Results, Row, Trial, best, settings
 from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
@@ -108,6 +108,23 @@ def trial(run_id: str) -> Trial:
         kind = run.data.tags.get("kind", "none of ours")
         raise TrackingError(f"{run_id}: no training or row of one, but {kind}")
     return _trial(run, "val_auc")
+
+
+def results(study: str) -> Results:
+    """All of a study that a report shows.
+
+    Raises:
+        TrackingError: no finished row of it.
+    """
+    table, definition = rows(study), study_definition(study)
+    metric = f"val_{definition.get('maximise', 'auc')}"
+    shown = [*best(table, metric), *(row for row in table if row.epochs is None)]
+
+    def read(name: str) -> dict[str, Any]:
+        return {row.run_id: json.loads(text(row.run_id, name)) for row in shown if has(row.run_id, name)}
+
+    curves, binned, worst = map(read, ("roc.json", "completeness.json", "mistakes.json"))
+    return Results(study, definition, table, trials(study, metric), shown, curves, binned, worst)
 
 
 def recipe_of(trial: str) -> Recipe:

@@ -1,0 +1,32 @@
+"""The command that writes a study's report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli import options
+
+
+@click.command()
+@click.option("--study", metavar="NAME", required=True, help="A study, or train-space or train-ground.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file.  [default: NAME.html]")
+@options.tracking_uri
+def report(study: str, out: Path | None, tracking_uri: str | None) -> None:
+    """Write all of a study on one page: tables, curves, the worst mistakes, and what it takes to repeat it.
+
+    The page needs nothing else, and is made of what is recorded in MLflow alone; it is attached to the study's run.
+    """
+    from orchestrator.reports import report as reports
+    from orchestrator.tracking import records, runs, store
+
+    store.connect(tracking_uri)
+    text = reports.page(records.results(study))
+    path = out or Path(f"{study}.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    run_id = records.find_study(study)
+    if run_id is not None:
+        runs.log_text(run_id, text, "report.html")
+    click.echo(f"{path}" + (f", and attached to run {run_id}" if run_id else ""))

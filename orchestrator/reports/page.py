@@ -1,0 +1,48 @@
+"""The parts that a report's page is put together of; its style and script are in page.html."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def fill(places: Mapping[str, str]) -> str:
+    """Put pieces of HTML into the places that the template names in comments."""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, content in places.items():
+        before, mark, after = text.partition(f"<!-- {name} -->")
+        assert mark, name
+        text = f"{before}{content}{after}"
+    return text
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, safe: bool = False, sortable: bool = False) -> str:
+    """A table; unless they are `safe`, cells are escaped."""
+    heads = "".join(
+        f'<th tabindex="0">{html.escape(each)}</th>' if sortable else f"<th>{html.escape(each)}</th>" for each in header
+    )
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{cell if safe else html.escape(cell)}</td>" for cell in cells) + "</tr>\n"
+        for cells in lines
+    )
+    kind = ' class="sortable"' if sortable else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>'
+
+
+def figure(drawing: Figure, name: str) -> str:
+    """A place for a figure, and what the page's script draws there."""
+    content = drawing.to_json().replace("</", "<\\/")
+    place = f'<div class="figure" id="figure-{name}"></div>'
+    return f'{place}<script type="application/json" data-figure="{name}">{content}</script>'
+
+
+def small_print(text: str) -> str:
+    """A paragraph of small print."""
+    return f'<p class="note">{html.escape(text)}</p>'
