@@ -37,7 +37,7 @@ def features(
 ) -> None:
     """Draw the feature maps of a model for a cutout, and which pixels made its score.
 
-    Writes a PNG for each convolution and a page with all of them, and records the page.
+    Writes a PNG for each convolution and a page with all of them, and records all.
     """
     from orchestrator.learning import devices
     from orchestrator.studies import explanation

@@ -91,8 +91,8 @@ def _known(columns: Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
 def _bins(values: Floats, found: NDArray[np.bool_]) -> list[Bin]:
     known = np.isfinite(values)
     values, found = values[known], found[known]
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))
-    which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+    highest = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:])
+    which = np.searchsorted(highest, values)  # equal values share a bin
     bins = []
     for number in np.unique(which):
         here = which == number

@@ -72,10 +72,12 @@ class Recipe(BaseModel):
 
     @field_validator("augment", mode="before")
     @classmethod
-    def _augment(cls, names: str | tuple[str, ...]) -> tuple[str, ...]:
+    def _augment(cls, names: Any) -> Any:
         """In the order they are composed, so that equal trainings have equal digests; a study writes them as a text."""
         if isinstance(names, str):
             names = {"all": TRANSFORMATIONS, "none": ()}.get(names, tuple(names.split(",")))
+        if not isinstance(names, (tuple, list)):
+            return names  # the type is refused next
         chosen = {_known("transformation", name, TRANSFORMATIONS) for name in names}
         return tuple(name for name in TRANSFORMATIONS if name in chosen)
 

@@ -51,9 +51,18 @@ def roc(results: Results) -> Figure:
     ]
     figure.update_layout(
         xaxis={"title": "false-positive rate", "type": "log", "range": [lowest, 0]},
+        height=560,
         yaxis={"title": "true-positive rate", "range": [0, 1.01]},
         updatemenus=[
-            {"type": "buttons", "direction": "right", "x": 1, "xanchor": "right", "y": 1.12, "buttons": buttons}
+            {
+                "type": "buttons",
+                "direction": "right",
+                "x": 1,
+                "xanchor": "right",
+                "y": 1.12,
+                "buttons": buttons,
+                "showactive": False,
+            }
         ],
     )
     return figure

@@ -80,6 +80,7 @@ def explain(
         runs.log_params(run_id, {"explained": uri, "image": str(files[0])})
         runs.log_metrics(run_id, {"logit": logit})
         runs.log_text(run_id, text, "features.html")
+        runs.log_files(run_id, {each.name: each.png for each in drawn}, "pictures")
     return Explanation(logit, drawn, text, run_id)
 
 

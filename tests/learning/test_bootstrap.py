@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from orchestrator.learning.bootstrap import bootstrap, intervals, resampled
+from orchestrator.learning.bootstrap import bootstrap, interval, intervals, paired_differences, resampled
 from orchestrator.learning.metrics import roc
 
 
@@ -72,3 +72,42 @@ def test_without_one_class_nothing_can_be_said() -> None:
         found = intervals(roc([1, 1, 1], [0.1, 0.2, -0.3]), resamples=20)
     assert np.isnan(found["auc"]).all()
     assert np.isfinite(found["tpr"]).all()
+
+
+def test_paired_differences_are_those_of_metrics_of_the_same_resampled_objects() -> None:
+    labels, one = scores(40, 60, 3, ties=True)
+    other = np.round(one + np.random.default_rng(4).normal(0, 0.5, len(one)), 1)
+    found = paired_differences(labels, one, other, resamples=30, seed=5)
+    rng = np.random.default_rng(5)
+    for number in range(30):
+        drawn = [
+            rows[rng.integers(len(rows), size=len(rows))] for rows in map(np.flatnonzero, (labels == 0, labels == 1))
+        ]
+        rows = np.concatenate(drawn)
+        expected = roc_auc_score(labels[rows], other[rows]) - roc_auc_score(labels[rows], one[rows])
+        assert found["auc"][number] == pytest.approx(expected)
+        at_half = (other[drawn[1]] > 0).mean() - (one[drawn[1]] > 0).mean()
+        assert found["tpr"][number] == pytest.approx(at_half)
+
+
+def test_scores_paired_with_themselves_differ_in_nothing() -> None:
+    labels, logits = scores(40, 60, 3)
+    logits[:2] = np.inf, -np.inf
+    assert all((each == 0).all() for each in paired_differences(labels, logits, logits, resamples=50).values())
+
+
+def test_equal_networks_are_told_apart_as_rarely_as_the_level_promises() -> None:
+    wrong = 0
+    for seed in range(100):
+        labels, common = scores(80, 80, seed)
+        one, other = (common + np.random.default_rng(1000 + 2 * seed + n).normal(0, 0.7, 160) for n in (0, 1))
+        low, high = interval(paired_differences(labels, one, other, resamples=400)["auc"])
+        wrong += not low <= 0 <= high
+    assert wrong <= 10  # 5 are expected; more than 10 come once in a hundred times
+
+
+def test_probabilities_are_paired_by_their_own_half() -> None:
+    labels, logits = scores(40, 60, 3)
+    probabilities = 1 / (1 + np.exp(-logits))
+    found = paired_differences(labels, logits, probabilities, halves=(0.0, 0.5), resamples=50)
+    assert all((each == 0).all() for each in found.values())

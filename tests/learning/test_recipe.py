@@ -27,6 +27,9 @@ OTHER = {
     "epochs": 10,
     "split": "lexactum",
     "seed": 1,
+    "split_seed": 1,
+    "schedule": "cosine",
+    "ema": 0.999,
     "precision": "bfloat16",
 }
 
@@ -84,7 +87,9 @@ def test_settings_are_flat_texts() -> None:
         ({"architecture": "lens_flaw"}, r"no network 'lens_flaw': did you mean 'lens_flow'\?.*allowed: cas_swinburne,"),
         ({"normalisation": "zscal"}, r"no normalisation 'zscal': did you mean 'zscale'\?.*allowed: zscale, asinh"),
         ({"augment": ["spin"]}, r"no transformation 'spin'.*allowed: flip_horizontal, .*, shear_y"),
-        ({"augment": "scale"}, r"setting 'augment' = 'scale'"),
+        ({"augment": 3}, r"setting 'augment' = 3"),
+        ({"schedule": "linear"}, r"setting 'schedule' = 'linear': .*constant.*cosine"),
+        ({"ema": 1.0}, r"setting 'ema' = 1.0"),
         ({"split": "0.7/0.2"}, r"split '0.7/0.2': allowed are 'lexactum', 'official', or three shares"),
         ({"hyperparameters": {"hiden": 3}}, r"lens_flow has no hyperparameter 'hiden' \(allowed: hidden, dropout\)"),
         ({"hyperparameters": {"hidden": 0}}, r"lens_flow: hidden = 0: a whole number from 1"),
@@ -123,3 +128,33 @@ recipe({"architecture": "lens_flow", "epochs": 5, "hyperparameters": {"hidden": 
 assert "torch" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_training_passes_all_counts_unless_its_schedule_depends_on_them() -> None:
+    constant = recipe({"architecture": "lens_flow", "epochs": 10})
+    ((whole, counts),) = constant.trainings([10, 5])
+    assert (whole, counts) == (constant, [5, 10])
+    cosine = recipe({"architecture": "lens_flow", "epochs": 10, "schedule": "cosine"})
+    assert [(each.epochs, counts) for each, counts in cosine.trainings([5, 10])] == [(5, [5]), (10, [10])]
+
+
+def test_repeats_and_extensions_are_of_one_family_and_nothing_else_is() -> None:
+    values = {"architecture": "lens_flow", "epochs": 10}
+    family = recipe(values).family
+    for same in ({"seed": 3}, {"split_seed": 4}, {"epochs": 20}):
+        assert recipe({**values, **same}).family == family
+        assert recipe({**values, **same}).digest != recipe(values).digest
+    for other in ({"augment": "none"}, {"learning_rate": 0.01}, {"ema": 0.9}, {"schedule": "cosine"}):
+        assert recipe({**values, **other}).family != family
+
+
+def test_a_text_names_the_augmentation_as_a_study_has_to() -> None:
+    def made(augment: object) -> Recipe:
+        return recipe({"architecture": "lens_flow", "epochs": 1, "augment": augment})
+
+    assert made("all").augment == TRANSFORMATIONS
+    assert made("none").augment == ()
+    assert made("rotate_90,flip_vertical") == made(["flip_vertical", "rotate_90"])
+    assert [made(each).settings()["augment"] for each in ("all", "none", "scale")] == ["all", "none", "scale"]
+    with pytest.raises(RecipeError, match="transformation 'zoom'"):
+        made("zoom")

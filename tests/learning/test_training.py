@@ -18,7 +18,7 @@ from orchestrator.errors import RecipeError
 from orchestrator.learning.batches import Batch, Batches
 from orchestrator.learning.inference import score
 from orchestrator.learning.recipe import Recipe, recipe
-from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
+from orchestrator.learning.training import Epoch, Training, begin, learning_rate, restore, save, train
 
 CPU = torch.device("cpu")
 SIZE = 69
@@ -231,3 +231,91 @@ def test_real_cutouts_are_trained_on_and_scored(set_name: str, challenge1: Path)
     training = begin(ask(), pixels.shape[1], pixels.shape[-1], CPU)
     assert np.isfinite(run(training, batches, 1)[0].loss)
     assert np.isfinite(score(training.network, pixels, CPU)).all()
+
+
+@pytest.mark.parametrize("architecture", ["lens_flow", "lastro_epfl"])
+def test_the_ladder_at_two_epochs_is_a_training_that_was_asked_for_two(architecture: str) -> None:
+    small = {} if architecture == "lens_flow" else {"hyperparameters": {"hidden": 32}}
+    ladder, batches = start(ask(architecture=architecture, epochs=5, **small))
+    alone, others = start(ask(architecture=architecture, epochs=2, **small))
+    assert values(run(ladder, batches, 2)) == values(run(alone, others, 2))
+    assert same(ladder, alone)
+
+
+def test_a_cosine_falls_from_the_recipes_rate_and_ends_near_zero() -> None:
+    wanted = ask(schedule="cosine", epochs=10, learning_rate=0.01)
+    rates = [learning_rate(wanted, epoch) for epoch in range(1, 11)]
+    assert rates[0] == 0.01
+    assert rates == sorted(rates, reverse=True)
+    assert rates[5] == pytest.approx(0.005)
+    assert 0 < rates[-1] < 0.0003
+    training, batches = start(wanted)
+    run(training, batches, 4)
+    assert training.optimiser.param_groups[0]["lr"] == rates[3]
+
+
+def test_a_cosine_at_two_of_four_epochs_is_another_network_than_one_of_two() -> None:
+    of_four, batches = start(ask(schedule="cosine", epochs=4))
+    of_two, others = start(ask(schedule="cosine", epochs=2))
+    run(of_four, batches, 2)
+    run(of_two, others, 2)
+    assert not same(of_four, of_two)
+
+
+def test_a_running_average_follows_the_weights_step_by_step() -> None:
+    training, batches = start(ask(ema=0.5))
+    assert training.average is not None
+    plain, others = start(ask())
+    seen = []
+    for epoch in (1, 2):
+        run(training, batches, epoch)
+        run(plain, others, epoch)
+        seen.append({name: each.clone() for name, each in training.average.network.state_dict().items()})
+    assert all(
+        torch.equal(a, b) for a, b in zip(training.network.parameters(), plain.network.parameters(), strict=True)
+    )
+    assert training.average.steps == 6  # 24 images, 8 a step
+
+    again, batches = start(ask(ema=0.5))
+    expected = {name: each.clone() for name, each in again.network.state_dict().items()}
+    assert again.average is not None
+    original = again.average.follow
+
+    def follow(network: torch.nn.Module) -> None:
+        decay = min(0.5, (again.average.steps + 1) / (again.average.steps + 10))
+        for name, now in network.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * now
+        original(network)
+
+    again.average.follow = follow  # type: ignore[method-assign]
+    run(again, batches, 2)
+    for name, each in again.average.network.state_dict().items():
+        torch.testing.assert_close(each, expected[name])
+
+
+@pytest.mark.parametrize("settings", [{"ema": 0.9}, {}])
+def test_a_finished_training_is_extended_to_the_very_network_of_a_longer_one(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    through, batches = start(ask(epochs=5, **settings))
+    expected = run(through, batches, 5)
+
+    short, batches = start(ask(epochs=3, **settings))
+    run(short, batches, 3)
+    save(short, tmp_path / "checkpoint.pt", {})
+    longer, batches = start(ask(epochs=5, **settings))
+    restore(longer, tmp_path / "checkpoint.pt")
+    assert values(run(longer, batches, 5)) == values(expected)[3:]
+    assert same(longer, through)
+    if through.average:
+        assert longer.average is not None
+        pairs = zip(longer.average.network.parameters(), through.average.network.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_cosine_cannot_be_extended(tmp_path: Path) -> None:
+    training, _ = start(ask(schedule="cosine", epochs=3))
+    save(training, tmp_path / "checkpoint.pt", {})
+    longer, _ = start(ask(schedule="cosine", epochs=5))
+    with pytest.raises(RecipeError, match="a checkpoint of another recipe"):
+        restore(longer, tmp_path / "checkpoint.pt")

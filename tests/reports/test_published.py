@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
 import architectures
 from orchestrator.reports import published
-from orchestrator.reports.tables import Row, as_long_table
 
 
 @pytest.mark.parametrize(
@@ -31,16 +27,3 @@ def test_the_challenge_stands_for_its_best_entry_in_each_metric_whatever_the_net
 
 def test_a_row_that_was_not_published_has_nothing_beside_it() -> None:
     assert published.read("paper", "ground").beside("cmu_deeplens", 7) == {}
-
-
-def test_a_row_stands_above_its_interval_and_above_what_was_published() -> None:
-    metrics = {"auc": 0.91, "auc_low": 0.88, "auc_high": 0.935}
-    rows = [
-        Row("a", "r", "space", "d", "lens_flow", 250, 1, metrics),
-        Row("b", "r", "space", "d", "lens_flow", 6, 1, metrics),
-    ]
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(as_long_table(rows, published.read("paper", "space")))
-    lines = console.export_text().splitlines()[2:]
-    assert [line.split()[0] for line in lines] == ["lens_flow", "low", "high", "paper", "lens_flow", "low", "high"]
-    assert [line.split()[1] for line in lines[1:4]] == ["0.8800", "0.9350", "0.9046"]

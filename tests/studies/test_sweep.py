@@ -8,14 +8,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-import torch
 
-from orchestrator.data import cache
 from orchestrator.learning.training import Epoch
 from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
 from orchestrator.tracking import records, runs, store
+from tests.studies.conftest import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -24,34 +23,16 @@ class Interrupted(Exception):
     """Stands for whatever ends a process: a Ctrl-C, a full disk."""
 
 
-@pytest.fixture
-def bench(tmp_path: Path, small_space: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
-        monkeypatch.delenv(name, raising=False)
-    for _ in cache.build(small_space, "zscale", tmp_path / "packed", workers=1):
-        pass
-    cutouts = cache.load(small_space, "zscale", tmp_path / "packed")
-    assert cutouts is not None
-    store.connect()
-    return Bench({"zscale": cutouts}, None, torch.device("cpu"), store.experiment("small"), "small")
-
-
-def study(**changed: object) -> Study:
-    values = {"name": "small", "data": "x", "architectures": ["lens_flow"], "epochs": [1, 3], "fixed": {"seed": 5}}
-    return Study.model_validate({**values, **changed})
-
-
 def sweep(bench: Bench, asked: Study, stop_at: int | None = None) -> tuple[list[int], list[str]]:
     """The epochs that were trained, and the failures; ends like a crash after `stop_at` epochs."""
     trained: list[int] = []
 
-    def watch(_architecture: str, _trial: int, epoch: Epoch) -> None:
+    def watch(_architecture: str, _trial: int, epoch: Epoch, _done: int) -> None:
         trained.append(epoch.number)
         if len(trained) == stop_at:
             raise Interrupted
 
-    parent = sweeps.begin(bench.experiment, asked.name)
+    parent = sweeps.begin(bench.experiment, asked)
     failures: list[str] = []
     try:
         with runs.running(parent):
