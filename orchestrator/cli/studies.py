@@ -43,7 +43,7 @@ def sweep(
     from orchestrator.studies.bench import Bench
     from orchestrator.tracking import records, runs, store
 
-    asked = studies.load(study, scale)
+    asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
     given = {"data": data, "test_data": test_data}
     asked = asked.model_copy(update={key: value for key, value in given.items() if value is not None})
     chosen = devices.choose(device)
