@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator
 
 from orchestrator.learning.bootstrap import LEVEL
-from orchestrator.reports import ablation, charts, execution, published, repeats, tables
+from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, tables
 from orchestrator.reports.page import figure, fill, small_print, table
 from orchestrator.reports.results import Results, Row, varying
 
 METRICS = {name: heading for name, (heading, _) in tables.COLUMNS.items() if name != "seconds_per_image"}
-
-STATED = ("recipe.", "version.", "git_commit", "device", "processor", "cores", "memory", "system", "dataset")
-"""Of a training's tags, what it takes to repeat it begins with one of these."""
 
 
 def page(results: Results) -> str:
@@ -57,8 +53,8 @@ def _sections(results: Results) -> Iterator[tuple[str, str, str] | None]:
         note = "Lenses of the test set in bins of about as many each; bars are 95 % intervals (Wilson)."
         yield "completeness", "Which lenses are found", small_print(note) + figure(completeness, "completeness")
     yield _mistakes(results)
-    yield _extensions(results)
-    yield "reproduce", "To reproduce it", _reproduce(results)
+    yield provenance.extensions(results)
+    yield "reproduce", "To reproduce it", provenance.reproduce(results)
 
 
 def _banner(results: Results) -> str:
@@ -217,58 +213,6 @@ def _mistakes(results: Results) -> tuple[str, str, str] | None:
         return None
     note = "Of the test set, with identifier and logit; scores above 0 are called lenses."
     return "mistakes", "The worst mistakes", small_print(note) + "\n".join(blocks)
-
-
-def _extensions(results: Results) -> tuple[str, str, str] | None:
-    names = {"gain": "gain expected", "noise": "noise", "loss_rise": "loss rise expected", "loss_noise": "noise",
-             "gap": "accuracy gap", "behind": "behind the best"}  # fmt: skip
-    lines = [
-        [trial.model, trial.settings["epochs"], trial.tags["extension"]]
-        + [trial.tags.get(f"extension.{name}", "-") for name in names]
-        for trial in results.trials
-        if "extension" in trial.tags
-    ]
-    if not lines:
-        return None
-    rule = results.definition.get("extension")
-    note = f"The study's rule: {json.dumps(rule)}." if rule else "By hand."
-    return (
-        "extensions",
-        "Extensions",
-        small_print(note) + table(["network", "after epoch", "decision", *names.values()], lines),
-    )
-
-
-def _reproduce(results: Results) -> str:
-    name, scale = results.study, results.definition.get("scale")
-    stem = name.removesuffix(f"-{scale}") if scale else name
-    command = f"orchestrator sweep --study {stem}" + (f" --scale {scale}" if scale else "")
-    commands = (
-        ""
-        if not results.definition
-        else f"<pre>{html.escape(command)}\norchestrator report --study {html.escape(name)}</pre>"
-    )
-    shared = {key: value for key, value in _shared(results).items() if key.startswith(STATED)}
-    trials = [
-        [trial.model, trial.settings["epochs"], trial.settings["digest"], trial.run_id] for trial in results.trials
-    ]
-    definition = html.escape(json.dumps(results.definition, indent=1))
-    whole = f"<details><summary>The study as it was run</summary><pre>{definition}</pre></details>"
-    return "".join([
-        commands,
-        table(["of all trainings", "value"], [[key, value] for key, value in sorted(shared.items())]),
-        table(["network", "epochs", "digest of the recipe", "run"], trials),
-        whole if results.definition else "",
-    ])  # fmt: skip
-
-
-def _shared(results: Results) -> dict[str, str]:
-    """What is the same of all trainings: settings and tags."""
-    found = [
-        {**{f"recipe.{key}": value for key, value in trial.settings.items()}, **trial.tags} for trial in results.trials
-    ]
-    first = found[0] if found else {}
-    return {key: value for key, value in first.items() if all(each.get(key) == value for each in found)}
 
 
 def _with_interval(row: Row, name: str) -> str:
