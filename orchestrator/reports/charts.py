@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.learning.completeness import QUANTITIES
 from orchestrator.learning.metrics import LOWER_IS_BETTER
 from orchestrator.reports.ablation import Accuracy
-from orchestrator.reports.results import Results, Row, Trial, varying
+from orchestrator.reports.results import Results, Row, Trial, varying, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -98,6 +98,7 @@ def learning(results: Results) -> Figure:
                 col=column,
             )
     figure.update_xaxes(title="epoch")
+    figure.update_yaxes(type="log", col=1)
     return figure
 
 

@@ -18,7 +18,7 @@ def extensions(results: Results) -> tuple[str, str, str] | None:
              "gap": "accuracy gap", "behind": "behind the best"}  # fmt: skip
     lines = [
         [trial.model, trial.settings["epochs"], trial.tags["extension"]]
-        + [trial.tags.get(f"extension.{name}", "-") for name in names]
+        + [f"{float(trial.tags[key]):.4f}" if (key := f"extension.{name}") in trial.tags else "-" for name in names]
         for trial in results.trials
         if "extension" in trial.tags
     ]

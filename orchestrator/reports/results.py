@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.learning.metrics import LOWER_IS_BETTER
@@ -115,6 +115,21 @@ class Results:
     def maximise(self) -> str:
         """The metric that decides, of the validation set."""
         return f"val_{self.definition.get('maximise', 'auc')}"
+
+
+def whole(trials: Sequence[Trial]) -> list[Trial]:
+    """Trainings with what extended them as one, under the settings of the last: its curves from the first epoch on."""
+    extended = {trial.extends: trial for trial in trials if trial.extends}
+    found = []
+    for base in trials:
+        if base.extends:
+            continue
+        last, curves = base, dict(base.curves)
+        while last.run_id in extended:
+            last = extended[last.run_id]
+            curves = {name: [*curve, *last.curves.get(name, [])] for name, curve in curves.items()}
+        found.append(replace(last, curves=curves))
+    return found
 
 
 def best(rows: Sequence[Row], metric: str) -> list[Row]:

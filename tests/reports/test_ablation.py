@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.reports.ablation import pairs, stops_improving
-from orchestrator.reports.results import Trial
+from orchestrator.reports.results import Trial, whole
 
 
 def trial(augment: str, accuracy: float, val_accuracy: float, **settings: str) -> Trial:
@@ -41,3 +41,12 @@ def test_a_curve_that_still_rises_stops_at_its_end_and_one_that_falls_at_its_beg
     rising = [(epoch, epoch / 100) for epoch in range(1, 101)]
     assert stops_improving(rising) >= 97
     assert stops_improving([(epoch, -value) for epoch, value in rising]) <= 3
+
+
+def test_what_was_extended_is_one_training_from_its_first_epoch_on() -> None:
+    base, other = trial("all", 0.5, 0.5), trial("none", 0.5, 0.5)
+    first = Trial("first", base.run_id, {**base.settings, "epochs": "30"}, {}, {"accuracy": [(21, 0.6)]})
+    second = Trial("second", "first", {**base.settings, "epochs": "40"}, {}, {"accuracy": [(31, 0.7)]})
+    joined, alone = whole([second, base, other, first])
+    assert [epoch for epoch, _ in joined.curves["accuracy"]] == [*range(1, 22), 31]
+    assert (joined.settings["epochs"], alone) == ("40", other)
