@@ -72,12 +72,10 @@ def learning(results: Results) -> Figure:
     """Loss and the metric that decides by epoch; dashed in training, solid in validation."""
     from plotly.subplots import make_subplots
 
-    metric = results.maximise
+    metric, trials = results.maximise, whole(results.trials)
     sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
-    last = {trial.run_id: trial.curves[metric][-1][1] for trial in results.trials if metric in trial.curves}
-    shown = sorted(
-        (trial for trial in results.trials if trial.run_id in last), key=lambda trial: -sign * last[trial.run_id]
-    )
+    last = {trial.run_id: trial.curves[metric][-1][1] for trial in trials if metric in trial.curves}
+    shown = sorted((trial for trial in trials if trial.run_id in last), key=lambda trial: -sign * last[trial.run_id])
     figure = make_subplots(rows=1, cols=2, subplot_titles=("loss (dashed: training)", metric.replace("_", " ")))
     names = list(dict.fromkeys(row.model for row in results.shown))
     labels = _labels(shown[:TRIALS])
