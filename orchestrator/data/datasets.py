@@ -35,8 +35,8 @@ def folder(name: str) -> Path:
         reason = "no such folder"
     except OSError as error:
         reason = str(error.strerror)
-    names = ", ".join(SIMULATED)
-    raise DataError(f"{name}: {reason} (allowed: a folder of cutouts; {names}, or those with a number behind, -500)")
+    names = f"{', '.join(SIMULATED)}, these also with a number of objects behind, as in simulated-space-500"
+    raise DataError(f"{name}: {reason} (allowed: a folder of cutouts, or {names})")
 
 
 def make(name: str) -> Iterator[tuple[int, int]]:

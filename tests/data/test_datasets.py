@@ -58,3 +58,15 @@ def test_a_folder_of_the_user_is_never_simulated_into(make_set: Callable[..., Pa
     before = sorted(os.walk(root))
     assert list(datasets.make(str(root))) == []
     assert sorted(os.walk(root)) == before
+
+
+def test_a_name_with_a_number_has_the_first_so_many_objects() -> None:
+    for name in ("simulated-space-2", "simulated-space"):
+        list(datasets.make(name))
+    few, all_of_them = (scan(datasets.folder(name)) for name in ("simulated-space-2", "simulated-space"))
+    assert len(few.objects) == 2
+    for one, other in zip(few.objects, all_of_them.objects, strict=False):
+        assert one.paths[0].read_bytes() == other.paths[0].read_bytes()
+    for wrong in ("simulated-space-0", "simulated-space-x", "simulated-space-"):
+        with pytest.raises(DataError, match="as in simulated-space-500"):
+            datasets.folder(wrong)
