@@ -14,7 +14,13 @@ SHIFT, SMALLEST, SHEAR = 0.10, 0.75, 0.20
 """Limits of the paper: translations in images, scales, shears in pixels a pixel."""
 
 
-def augment(images: Tensor, generator: torch.Generator, *, transformations: Sequence[str] = TRANSFORMATIONS) -> Tensor:
+def augment(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    transformations: Sequence[str] = TRANSFORMATIONS,
+    strength: float = 1.0,
+) -> Tensor:
     """Apply to each image a random number of the transformations, from none to all of them.
 
     The chosen ones are composed in the order of `TRANSFORMATIONS` to one affine map about the centre, with bilinear
@@ -25,6 +31,7 @@ def augment(images: Tensor, generator: torch.Generator, *, transformations: Sequ
         images: (n, bands, size, size) float32 on any device.
         generator: of the CPU, so that every device draws the same.
         transformations: those to draw from, in any order.
+        strength: by which the limits of shift, shear and scale are multiplied.
 
     Returns:
         The same shape, on the same device.
@@ -38,7 +45,7 @@ def augment(images: Tensor, generator: torch.Generator, *, transformations: Sequ
     chosen = _choose(count, len(names), generator)
     maps = torch.eye(3, dtype=torch.float64).expand(count, 3, 3)
     for name, here in zip(names, chosen.T, strict=True):
-        maps = torch.where(here[:, None, None], _matrices(name, count, size, generator) @ maps, maps)
+        maps = torch.where(here[:, None, None], _matrices(name, count, size, generator, strength) @ maps, maps)
     whole = ~chosen[:, [name not in DIHEDRAL for name in names]].any(dim=1)
     result = torch.empty_like(images)
     for rows, moved in itertools.chain(_move_whole_pixels(images, maps, whole), _resample(images, maps, ~whole)):
@@ -53,7 +60,7 @@ def _choose(count: int, available: int, generator: torch.Generator) -> Tensor:
     return order < wanted
 
 
-def _matrices(name: str, count: int, size: int, generator: torch.Generator) -> Tensor:
+def _matrices(name: str, count: int, size: int, generator: torch.Generator, strength: float) -> Tensor:
     """(count, 3, 3) maps about the image's centre, in pixels, from where a pixel was to where it goes."""
     # Drawn whether or not an image uses it, so that what one gets does not depend on what others drew.
     drawn = 2 * torch.rand(count, 2, generator=generator, dtype=torch.float64) - 1
@@ -70,13 +77,13 @@ def _matrices(name: str, count: int, size: int, generator: torch.Generator) -> T
         case "rotate_270":
             maps[:, :2, :2] = torch.tensor([[0, -1], [1, 0]])
         case "translate":
-            maps[:, :2, 2] = SHIFT * size * drawn
+            maps[:, :2, 2] = strength * SHIFT * size * drawn
         case "scale":
-            maps[:, (0, 1), (0, 1)] = 1 - (1 - SMALLEST) * (1 + drawn) / 2
+            maps[:, (0, 1), (0, 1)] = 1 - strength * (1 - SMALLEST) * (1 + drawn) / 2
         case "shear_x":
-            maps[:, 0, 1] = SHEAR * drawn[:, 0]
+            maps[:, 0, 1] = strength * SHEAR * drawn[:, 0]
         case "shear_y":
-            maps[:, 1, 0] = SHEAR * drawn[:, 1]
+            maps[:, 1, 0] = strength * SHEAR * drawn[:, 1]
     return maps
 
 

@@ -50,6 +50,7 @@ class Batches:
         device: where batches are wanted.
         augment: names of transformations; none switches augmentation off.
         seed: of order and augmentation.
+        strength: of the augmentation.
         room: bytes that the cutouts may fill on the device; by default what `room_for_data` says.
 
     Raises:
@@ -63,6 +64,7 @@ class Batches:
     device: torch.device
     augment: Sequence[str]
     seed: int
+    strength: float = 1.0
     room: int | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class Batches:
         generator = torch.Generator()
         generator.manual_seed(int(self._rng(number, AUGMENTATION).integers(2**63)))
         for images, labels in batches:
-            yield Batch(augment(images, generator, transformations=self.augment), labels)
+            yield Batch(augment(images, generator, transformations=self.augment, strength=self.strength), labels)
 
     def _cuts(self) -> list[int]:
         cuts = list(range(self.batch_size, len(self.rows), self.batch_size))

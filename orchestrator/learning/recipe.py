@@ -32,10 +32,14 @@ class Recipe(BaseModel):
         hyperparameters: what that network takes beside its bands.
         normalisation: a name of `NORMALISATIONS`.
         augment: the transformations drawn from, for each image and epoch; none switches augmentation off.
-        learning_rate: of Adam, whose other defaults are betas 0.9 and 0.999, eps 1e-7 (those of Keras, which
-            LEXACTUM used).
+        strength: of the augmentation: 1 has the limits of the paper, 2 twice as far shifts, shears and scales.
+        optimiser: ``adam`` as Keras has it (eps 1e-7), which LEXACTUM used; ``adamw``, whose weight decay is apart from
+            the gradient's scale; ``sgd`` with Nesterov momentum of 0.9.
+        learning_rate: of the optimiser.
         schedule: of the learning rate: ``constant``, or ``cosine``, which falls to 0 over the epochs asked for.
         ema: decay a step of a running average of the weights, which is scored beside the raw ones; 0 keeps none.
+        weight_decay: of all weights.
+        label_smoothing: by how much labels of 0 and 1 are drawn towards 0.5 in training: 0.1 makes them 0.05 and 0.95.
         batch_size: images a step. LEXACTUM's tables used 8.
         epochs: passes over the training set; with several counts on the way, the last of them.
         split: a scheme of `orchestrator.data.splits`.
@@ -49,10 +53,13 @@ class Recipe(BaseModel):
     hyperparameters: dict[str, Any] = {}
     normalisation: str = "zscale"
     augment: tuple[str, ...] = TRANSFORMATIONS
+    strength: float = Field(1.0, gt=0, le=2)
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0, le=1)
     schedule: Literal["constant", "cosine"] = "constant"
     ema: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, le=0.5)
     batch_size: int = Field(32, ge=2, le=65536)
     epochs: int = Field(ge=1, le=100_000)
     split: str = "0.7/0.1/0.2"

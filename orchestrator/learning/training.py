@@ -34,7 +34,7 @@ class Epoch:
 
     Attributes:
         number: from 1.
-        loss: mean binary cross-entropy over the training images, as they were seen in passing.
+        loss: mean binary cross-entropy over the training images, as they were seen in passing, their labels smoothed.
         metrics: of the training images likewise, and whatever the validation says.
         seconds: wall clock, without the validation.
     """
@@ -90,11 +90,20 @@ def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Traini
         except ValueError as error:
             raise RecipeError(str(error)) from None
     network.to(device)
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=recipe.learning_rate, eps=1e-7, weight_decay=recipe.weight_decay
-    )
+    optimiser = _optimiser(recipe, network)
     average = Average(copy.deepcopy(network), recipe.ema) if recipe.ema else None
     return Training(recipe, network, optimiser, device, average=average)
+
+
+def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    match recipe.optimiser:
+        case "adam":
+            return torch.optim.Adam(network.parameters(), lr=rate, eps=1e-7, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(network.parameters(), lr=rate, eps=1e-7, weight_decay=decay)
+        case "sgd":
+            return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -140,7 +149,7 @@ def train(
 
 def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, float]:
     network, device = training.network, training.device
-    precision = resolve_precision(training.recipe.precision, device)
+    precision, smoothing = resolve_precision(training.recipe.precision, device), training.recipe.label_smoothing
     network.train()
     # Sums stay on the device: reading a value would make it wait at every step.
     summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
@@ -148,7 +157,7 @@ def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, flo
         with autocast(device, precision):
             logits: Tensor = network(images)
         logits = logits.float()
-        loss = binary_cross_entropy_with_logits(logits, labels)
+        loss = binary_cross_entropy_with_logits(logits, labels + smoothing * (0.5 - labels))
         training.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()

@@ -56,7 +56,14 @@ def run(
         runs.log_training(run_id, recipe, cutouts, bench.tested(recipe), device, extends)
     checkpoint = _checkpoint(recipe, bench, cutouts)
     batches = Batches(
-        cutouts.pixels, cutouts.labels, parts.train, recipe.batch_size, device, recipe.augment, recipe.seed
+        cutouts.pixels,
+        cutouts.labels,
+        parts.train,
+        recipe.batch_size,
+        device,
+        recipe.augment,
+        recipe.seed,
+        recipe.strength,
     )
 
     def validate(network: nn.Module) -> Mapping[str, float]:

@@ -30,6 +30,9 @@ OTHER = {
     "split_seed": 1,
     "schedule": "cosine",
     "ema": 0.999,
+    "strength": 0.5,
+    "optimiser": "adamw",
+    "label_smoothing": 0.1,
     "precision": "bfloat16",
 }
 
