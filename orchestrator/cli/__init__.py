@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any
+import signal
+from typing import Any, NoReturn
 
 import click
 
 from orchestrator import __version__
 from orchestrator.cli.compare import compare
 from orchestrator.cli.data import data
+from orchestrator.cli.doctor import doctor
 from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
 from orchestrator.cli.report import report
-from orchestrator.cli.studies import extend, studies, sweep, table
+from orchestrator.cli.studies import studies, table
+from orchestrator.cli.sweep import extend, sweep, worker
 from orchestrator.cli.train import train
 from orchestrator.cli.ui import ui
 from orchestrator.errors import OrchestratorError
@@ -35,9 +39,16 @@ class _Refusal(click.ClickException):
     exit_code = 2
 
 
+def _stop(number: int, frame: object) -> NoReturn:
+    """End as Ctrl-C would: Slurm and Kubernetes ask a process to end before they kill it."""
+    raise KeyboardInterrupt
+
+
 class _Orchestrator(click.Group):
     def invoke(self, context: click.Context) -> Any:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is loaded, by the command
+        with contextlib.suppress(ValueError):  # only the main thread may
+            signal.signal(signal.SIGTERM, _stop)
         try:
             return super().invoke(context)
         except OrchestratorError as error:
@@ -57,7 +68,7 @@ def main() -> None:
 
 
 for command in (
-    *(quickstart, data, train, sweep, extend, table, compare, report, studies),
+    *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
     *(registry, evaluate, metrics, features, ui),
 ):
     main.add_command(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.registry import promote
-from orchestrator.cli.studies import sweep
+from orchestrator.cli.sweep import sweep
 
 STUDY = "quickstart"
 

@@ -55,10 +55,13 @@ class Study(BaseModel):
         architectures: networks; each is searched by itself.
         epochs: counts that get a row each; one training passes them all.
         maximise: the metric of the validation set that decides; one of which less is better is minimised.
-        sampler: ``grid`` tries every combination of choices, ``tpe`` and ``random`` draw `trials` times.
+        search: how recipes are found. ``grid`` tries every combination of choices; the others draw `trials` times:
+            ``random``; ``tpe``, from what has done well, and stops at each epoch count all but the best so far;
+            ``promote``, at random, and ``hybrid``, as tpe, train to the first epoch count and let the best go on.
+        halving: at each epoch count one in so many goes on.
         trials: for each network; not for a grid.
         fixed: settings of the recipe that do not vary.
-        search: setting → range.
+        vary: setting → range.
         hyperparameters: network → its hyperparameter → range.
         extension: when a training goes on beyond the last epoch count; without it none does.
         scales: name → what is different at that scale.
@@ -74,10 +77,11 @@ class Study(BaseModel):
     architectures: list[str] = Field(min_length=1)
     epochs: list[int] = Field(min_length=1)
     maximise: str = "auc"
-    sampler: Literal["grid", "tpe", "random"] = "grid"
+    search: Literal["grid", "random", "tpe", "promote", "hybrid"] = "grid"
+    halving: int = Field(2, ge=2)
     trials: int | None = Field(None, ge=1, le=100_000)
     fixed: dict[str, Any] = {}
-    search: dict[str, Range] = {}
+    vary: dict[str, Range] = {}
     hyperparameters: dict[str, dict[str, Range]] = {}
     extension: Extension | None = None
     scales: dict[str, dict[str, Any]] = {}
@@ -90,7 +94,7 @@ class Study(BaseModel):
     def ranges(self, architecture: str) -> dict[str, Range]:
         """All that varies for a network; its own hyperparameters with a prefix."""
         own = self.hyperparameters.get(architecture, {})
-        return {**self.search, **{f"hyperparameters.{key}": each for key, each in own.items()}}
+        return {**self.vary, **{f"hyperparameters.{key}": each for key, each in own.items()}}
 
     def suggest(self, trial: optuna.Trial, architecture: str) -> Recipe:
         """Draw one training."""
@@ -116,14 +120,14 @@ class Study(BaseModel):
 
     def may_be(self, setting: str, value: Value) -> bool:
         """Whether a training of this study may have that value of a setting."""
-        if setting in self.search:
-            return value in self.search[setting].corners()
+        if setting in self.vary:
+            return value in self.vary[setting].corners()
         return bool(self.fixed.get(setting) == value)
 
     def normalisations(self) -> list[str]:
         """Every normalisation that a training of this study may ask for."""
-        if "normalisation" in self.search:
-            return [str(each) for each in self.search["normalisation"].corners()]
+        if "normalisation" in self.vary:
+            return [str(each) for each in self.vary["normalisation"].corners()]
         return [self.recipe(self.architectures[0], {}).normalisation]
 
     @property
@@ -133,7 +137,7 @@ class Study(BaseModel):
 
     def wanted(self, architecture: str) -> int:
         """How many trials a network gets."""
-        return len(self.grid(architecture)) if self.sampler == "grid" else self.trials or 1
+        return len(self.grid(architecture)) if self.search == "grid" else self.trials or 1
 
 
 def names() -> tuple[str, ...]:
@@ -169,6 +173,9 @@ def _parse(path: Path, scale: str | None) -> Study:
             raise StudyError(f"{path}: {one_of('scale', scale, tuple(scales))}")
         for key, value in scales[scale].items() if scale else ():
             content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+        if scale:  # of networks that this scale leaves out
+            own = content.get("hyperparameters", {})
+            content["hyperparameters"] = {name: each for name, each in own.items() if name in content["architectures"]}
         name = f"{path.stem}-{scale}" if scale else path.stem
         study = Study.model_validate({**content, "name": name, "scale": scale or ""})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -195,8 +202,8 @@ def _problems(study: Study) -> Iterator[str]:
         yield f"epochs = {study.epochs}: ascending whole numbers above 0 are expected"
     if study.maximise not in METRICS:
         yield f"maximise: {one_of('metric', study.maximise, tuple(METRICS))}"
-    if study.sampler == "grid" and study.trials is not None:
-        yield "trials: a grid has as many as it has combinations (allowed with sampler 'tpe' or 'random')"
+    if study.search == "grid" and study.trials is not None:
+        yield "trials: a grid has as many as it has combinations (allowed with any other search)"
     to = study.extension.to if study.extension else []
     if to and (sorted(set(to)) != to or to[0] <= study.epochs[-1]):
         yield f"extension.to = {to}: ascending whole numbers above {study.epochs[-1]} are expected"
@@ -206,19 +213,19 @@ def _problems(study: Study) -> Iterator[str]:
         yield "split 'official' needs test_data, a set to test on"
     decided = ("architecture", "epochs", "hyperparameters")
     settings = tuple(key for key in Recipe.model_fields if key not in decided)
-    for table, keys in (("fixed", study.fixed), ("search", study.search)):
+    for table, keys in (("fixed", study.fixed), ("vary", study.vary)):
         for key in keys:
             if key not in settings:
                 yield f"{table}: {one_of('setting', key, settings)}"
     for architecture in study.architectures:
         for key, each in study.ranges(architecture).items():
-            if study.sampler == "grid" and isinstance(each, Interval):
-                yield f"search.{key}: a grid needs 'choices'"
+            if study.search == "grid" and isinstance(each, Interval):
+                yield f"vary.{key}: a grid needs 'choices'"
             for value in each.corners():
                 try:
                     study.recipe(architecture, {key: value})
                 except RecipeError as error:
-                    yield f"search.{key}: {error}"
+                    yield f"vary.{key}: {error}"
         try:
             study.recipe(architecture, {})
         except RecipeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -32,9 +32,19 @@ SAVE_EVERY = 30.0
 
 
 def run(
-    recipe: Recipe, counts: Sequence[int], bench: Bench, parent: str | None, name: str, *, extends: str | None = None
+    recipe: Recipe,
+    counts: Sequence[int],
+    bench: Bench,
+    parent: str | None,
+    name: str,
+    *,
+    extends: str | None = None,
+    stop: Callable[[Epoch], bool] = lambda epoch: False,
 ) -> Generator[Epoch, None, None]:
-    """Train, and record a row at each epoch count; goes on from a checkpoint of the same recipe, data and study.
+    """Train, and record a row at each epoch count.
+
+    It goes on from where the same recipe was interrupted or stopped, on the same data in the same study; of what was
+    trained to its end before, the last epoch is yielded and nothing is done.
 
     Args:
         recipe: of the training.
@@ -43,6 +53,7 @@ def run(
         parent: run to record it below.
         name: of its run.
         extends: run of a finished training of the same recipe but for its fewer epochs, to go on from.
+        stop: asked after each epoch whether to stop for now; a checkpoint is kept.
 
     Raises:
         RecipeError: the network does not take the cutouts, or diverges.
@@ -73,9 +84,11 @@ def run(
 
     with runs.running(run_id):
         recorded, saved = records.last_epoch(run_id), time.monotonic()
-        if training.epoch == recipe.epochs:  # it was killed after its last epoch
-            known = records.metrics(run_id)
-            yield Epoch(training.epoch, known["loss"], known, known["seconds"])
+        if training.epoch:
+            before = records.epoch(run_id, training.epoch)
+            if training.epoch == recipe.epochs or stop(before):  # it was done before
+                yield before
+                training.epoch = recipe.epochs
         for epoch in train(training, batches.epoch, recipe.epochs, validate):
             if epoch.number > recorded:
                 runs.log_metrics(run_id, {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}, epoch.number)
@@ -85,6 +98,8 @@ def run(
                 save(training, checkpoint, {"run_id": run_id})
                 saved = time.monotonic()
             yield epoch
+            if stop(epoch):
+                break
         if checkpoint.exists():
             runs.log_file(run_id, checkpoint, CHECKPOINT)
     checkpoint.unlink(missing_ok=True)
@@ -95,7 +110,7 @@ def _checkpoint(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Path:
 
 
 def _resume(recipe: Recipe, bench: Bench, cutouts: Cutouts, extends: str | None) -> tuple[Training, str | None]:
-    """A training where it was interrupted and its run; else a new one, or one that goes on from a finished one."""
+    """A training where it was interrupted or stopped, and its run; else a new one, or one that goes on from another."""
     bands, size = cutouts.pixels.shape[1], cutouts.pixels.shape[-1]
     training, checkpoint = begin(recipe, bands, size, bench.device), _checkpoint(recipe, bench, cutouts)
     if checkpoint.exists() and not runs.attached():
@@ -103,10 +118,12 @@ def _resume(recipe: Recipe, bench: Bench, cutouts: Cutouts, extends: str | None)
         if records.exists(run_id):  # else it was recorded in another store, or deleted since
             return training, run_id
         training = begin(recipe, bands, size, bench.device)
-    if extends:
+    tested = bench.tested(recipe)
+    known = None if runs.attached() else records.find_training(bench.study, recipe, cutouts.digest, tested.digest)
+    if known or extends:
         with tempfile.TemporaryDirectory() as folder:
-            restore(training, records.download(extends, CHECKPOINT, Path(folder)))
-    return training, None
+            restore(training, records.download(known or str(extends), CHECKPOINT, Path(folder)))
+    return training, known
 
 
 def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:

@@ -6,17 +6,27 @@ import functools
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.data import scorelist
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
+from orchestrator.learning.training import Epoch
 from orchestrator.reports.results import RAW, Curve, Results, Row, Trial, best, settings
 from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
 """Metrics of every epoch that reports draw; beside the maximised one."""
+
+
+class Unfinished(NamedTuple):
+    """A run that has not come to its end; its tags say on which host and in which process it is."""
+
+    run_id: str
+    kind: str
+    name: str
+    tags: dict[str, str]
 
 
 def exists(run_id: str) -> bool:
@@ -38,6 +48,22 @@ def find_row(trial: str, epochs: int, weights: str = RAW) -> str | None:
     query = f"tags.kind = 'row' and tags.`mlflow.parentRunId` = '{trial}' and params.epochs = '{epochs}'"
     found = _search(f"{query} and params.weights = '{weights}' and attributes.status = 'FINISHED'")
     return str(found[0].info.run_id) if found else None
+
+
+def find_training(study: str, recipe: Recipe, dataset: str, tested: str) -> str | None:
+    """The run of a training of a study that was finished or stopped, by its recipe and the digests of its data."""
+    query = f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'"
+    digests = {"recipe.digest": recipe.digest, "dataset.digest": dataset, "test_dataset.digest": tested}
+    found = _search(query + "".join(f" and params.`{key}` = '{value}'" for key, value in digests.items()))
+    return str(found[0].info.run_id) if found else None
+
+
+def epoch(run_id: str, number: int) -> Epoch:
+    """What was recorded of an epoch of a training."""
+    histories = {name: MlflowClient().get_metric_history(run_id, name) for name in metrics(run_id)}
+    values = {name: point.value for name, points in histories.items() for point in points if point.step == number}
+    rest = {name: value for name, value in values.items() if name not in ("loss", "seconds")}
+    return Epoch(number, values["loss"], rest, values["seconds"])
 
 
 def last_epoch(run_id: str) -> int:
@@ -125,6 +151,21 @@ def results(study: str) -> Results:
 
     curves, binned, worst = map(read, ("roc.json", "completeness.json", "mistakes.json"))
     return Results(study, definition, table, trials(study, metric), shown, curves, binned, worst)
+
+
+def unfinished() -> list[Unfinished]:
+    """The runs of ours, of all studies, that say they are running, and the rows that were not recorded to their end."""
+    found = _search("attributes.status = 'RUNNING'")
+    found += [
+        run
+        for status in ("KILLED", "FAILED")
+        for run in _search(f"tags.kind = 'row' and attributes.status = '{status}'")
+    ]
+    return [
+        Unfinished(run.info.run_id, run.data.tags["kind"], run.info.run_name or "", run.data.tags)
+        for run in found
+        if "kind" in run.data.tags
+    ]
 
 
 def recipe_of(trial: str) -> Recipe:

@@ -7,16 +7,19 @@ that one line of the table of results needs, so that the runs can be filtered an
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import json
 import math
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -63,6 +66,7 @@ def running(run_id: str) -> Iterator[None]:
     """Say in the end how it ended: finished, failed, or killed by Ctrl-C or before its end."""
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
+    log_tags(run_id, {"host": platform.node(), "pid": str(os.getpid())})  # who to ask whether it still runs
     status = "FAILED"
     try:
         yield
@@ -70,8 +74,22 @@ def running(run_id: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         status = "KILLED"
         raise
+    except Exception:
+        with contextlib.suppress(Exception):  # the store itself may be what failed
+            log_text(run_id, traceback.format_exc(), "traceback.txt")
+        raise
     finally:
         client.set_terminated(run_id, status)
+
+
+def end(run_id: str, status: str) -> None:
+    """Say of a run whose process is gone how it ended."""
+    MlflowClient().set_terminated(run_id, status)
+
+
+def delete(run_id: str) -> None:
+    """Put a run where MLflow keeps deleted ones."""
+    MlflowClient().delete_run(run_id)
 
 
 def log_training(
@@ -81,6 +99,7 @@ def log_training(
     versions = {f"version.{name}": importlib.metadata.version(name) for name in VERSIONS}
     settings = {f"recipe.{key}": value for key, value in recipe.settings().items()}
     params = {**settings, "recipe.digest": recipe.digest, **_dataset(cutouts)}
+    params["test_dataset.digest"] = tested.digest
     if tested is not cutouts:
         params["test_dataset"] = str(tested.root)
     origin = {"extends": extends} if extends else {}

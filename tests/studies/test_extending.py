@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.errors import RecipeError, TrackingError
 from orchestrator.reports.results import Row, Trial
-from orchestrator.studies import extension
+from orchestrator.studies import extension, storage
 from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
@@ -27,7 +27,7 @@ def swept(bench: Bench, asked: Study) -> list[Row]:
     """The rows of a study, in a store of their own."""
     parent = sweeps.begin(bench.experiment, asked)
     with runs.running(parent):
-        assert sweeps.sweep(asked, sweeps.connect(), bench, parent, lambda *_: None) == []
+        assert sweeps.sweep(asked, storage.connect(), bench, parent, lambda *_: None) == []
     return records.rows(asked.name)
 
 
@@ -62,7 +62,7 @@ def test_with_a_cosine_each_count_is_a_training_of_its_own(bench: Bench) -> None
     assert [(row.epochs, row.settings["schedule"]) for row in rows] == [(1, "cosine"), (3, "cosine")]
     assert len({row.trial for row in rows}) == 2
     assert len({row.family for row in rows}) == 1
-    (state,) = sweeps.states(sweeps.connect())
+    (state,) = storage.states(storage.connect())
     assert state.complete == 1
 
 

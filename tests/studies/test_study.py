@@ -15,11 +15,11 @@ data = "simulated-space"
 architectures = ["lens_flow", "wsi_net"]
 epochs = [5, 10]
 maximise = "tpr10"
-sampler = "random"
+search = "random"
 trials = 40
 [fixed]
 seed = 7
-[search]
+[vary]
 learning_rate = { low = 1e-4, high = 1e-2, log = true }
 batch_size = { low = 8, high = 64 }
 normalisation = { choices = ["zscale", "asinh"] }
@@ -71,7 +71,7 @@ def test_a_hyperparameter_varies_for_its_own_network_alone(searching: studies.St
 def test_a_grid_holds_every_combination_once(tmp_path: Path) -> None:
     file = tmp_path / "grid.toml"
     choices = "batch_size = { choices = [8, 16, 32] }\nseed = { choices = [1, 2] }\n"
-    file.write_text(f'data = "x"\narchitectures = ["lens_flow"]\nepochs = [1]\n[search]\n{choices}')
+    file.write_text(f'data = "x"\narchitectures = ["lens_flow"]\nepochs = [1]\n[vary]\n{choices}')
     grid = studies.load(str(file)).grid("lens_flow")
     assert sorted((each["batch_size"], each["seed"]) for each in grid) == [(b, s) for b in (8, 16, 32) for s in (1, 2)]
 

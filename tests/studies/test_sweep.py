@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.learning.training import Epoch
+from orchestrator.studies import storage
 from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
@@ -36,7 +37,7 @@ def sweep(bench: Bench, asked: Study, stop_at: int | None = None) -> tuple[list[
     failures: list[str] = []
     try:
         with runs.running(parent):
-            failures = sweeps.sweep(asked, sweeps.connect(), bench, parent, watch)
+            failures = sweeps.sweep(asked, storage.connect(), bench, parent, watch)
     except Interrupted:
         pass
     return trained, failures
@@ -68,11 +69,11 @@ def test_a_sweep_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
 
 
 def test_more_trials_are_added_to_those_that_are_done(bench: Bench) -> None:
-    search = {"search": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}, "sampler": "random"}
+    search = {"vary": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}, "search": "random"}
     assert len(sweep(bench, study(epochs=[1], trials=2, **search))[0]) == 2
     assert len(sweep(bench, study(epochs=[1], trials=3, **search))[0]) == 1
     table = records.rows(bench.study)
-    (state,) = sweeps.states(sweeps.connect())
+    (state,) = storage.states(storage.connect())
     assert (len(table), state.complete, state.running) == (3, 3, 0)
     rates = {mlflow.get_run(row.run_id).data.params["learning_rate"] for row in table}
     assert len(rates) == 3  # a sampler begun again with its seed would repeat the first draw
@@ -82,11 +83,11 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(bench: Bench) -> Non
     good = bench.cutouts["zscale"]
     broken = dataclasses.replace(good, pixels=np.full_like(good.pixels, np.nan))
     mixed = dataclasses.replace(bench, cutouts={"asinh": broken, "zscale": good})
-    asked = study(epochs=[1], search={"normalisation": {"choices": ["asinh", "zscale"]}})
+    asked = study(epochs=[1], vary={"normalisation": {"choices": ["asinh", "zscale"]}})
     trained, failures = sweep(mixed, asked)
     assert trained == [1]
     (failure,) = failures
     assert "lens_flow trial 0: lens_flow diverged in epoch 1, with a loss of nan" in failure
-    (state,) = sweeps.states(sweeps.connect())
+    (state,) = storage.states(storage.connect())
     assert (state.complete, state.failed, state.waiting) == (1, 1, 0)
     assert sweep(mixed, asked) == ([], failures)  # told again, and not tried again

@@ -1,0 +1,212 @@
+"""Commands that train what a study asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import options
+from orchestrator.cli.progress import bar, epoch_line, open_set
+
+if TYPE_CHECKING:
+    import torch
+
+    from orchestrator.learning.training import Epoch
+    from orchestrator.studies.bench import Bench
+    from orchestrator.studies.study import Study
+
+
+def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which study, on what data, and where it is kept."""
+    for option in reversed((
+        click.option("--study", metavar="NAME", required=True, help="A file of search_spaces/, or a path to one."),
+        click.option(
+            "--scale", metavar="NAME", help="Another scale that the file has; its results are a study of their own."
+        ),
+        click.option("--data", metavar="SET", help="Another set than the study's own."),
+        click.option("--test-data", metavar="SET", help="A set of its own to test on."),
+        options.max_bad,
+        options.device,
+        options.storage,
+        options.tracking_uri,
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@of_a_study
+@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that train; GPUs are shared out.")
+def sweep(
+    study: str,
+    scale: str | None,
+    data: str | None,
+    test_data: str | None,
+    max_bad: float,
+    device: str | None,
+    storage: str,
+    tracking_uri: str | None,
+    workers: int,
+) -> None:
+    """Train what a study asks for and is not done yet, extend what earns it, and print the table.
+
+    Interrupted and run again, it goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from orchestrator.learning import devices
+    from orchestrator.reports import tables
+    from orchestrator.studies import doctor, launcher
+    from orchestrator.studies import storage as storages
+    from orchestrator.studies import sweep as sweeps
+    from orchestrator.studies.worker import failures
+    from orchestrator.tracking import records, runs, store
+
+    asked, chosen = _asked(study, scale, data, test_data), devices.choose(device)
+    uri = store.connect(tracking_uri)
+    trials = storages.connect(storage)
+    bench = _bench(asked, chosen, max_bad)
+    told = f"Study {asked.name}" + (f" (scale: {asked.scale})" if asked.scale else "")
+    if asked.may_be("schedule", "cosine"):
+        click.echo("A cosine schedule depends on the epochs asked for: each count is a training of its own.", err=True)
+    doctor.mend(trials)
+    parent = sweeps.begin(bench.experiment, asked)
+    searches = sweeps.opened(asked, trials, bench)
+    with runs.running(parent):
+        if workers > 1:
+            given = {"--study": study, "--scale": scale, "--data": data, "--test-data": test_data, "--device": device}
+            given |= {"--max-bad": str(max_bad), "--storage": storage, "--tracking-uri": uri}
+            launcher.launch({key: value for key, value in given.items() if value}, workers, chosen)
+        else:
+            _train(asked, trials, bench, parent, f"{told} on {chosen}")
+        for failure in failures(searches):
+            click.echo(f"failed: {failure}", err=True)
+        _extend(asked, bench)
+    rows = records.rows(asked.name)
+    Console().print(tables.as_table(rows))
+    for note in tables.notes(rows):
+        click.echo(f"Note: {note}.")
+    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(storage)}.")
+
+
+@click.command()
+@of_a_study
+def worker(
+    study: str,
+    scale: str | None,
+    data: str | None,
+    test_data: str | None,
+    max_bad: float,
+    device: str | None,
+    storage: str,
+    tracking_uri: str | None,
+) -> None:
+    """Train trials of a study until none is left to begin: what a job of a cluster starts, as many times as it likes.
+
+    All workers of a study share its storage and its MLflow store. It neither extends trainings nor prints a table;
+    `orchestrator sweep` does, once all is done.
+    """
+    from orchestrator.learning import devices
+    from orchestrator.studies import storage as storages
+    from orchestrator.studies import sweep as sweeps
+    from orchestrator.tracking import store
+
+    asked, chosen = _asked(study, scale, data, test_data), devices.choose(device)
+    store.connect(tracking_uri)
+    trials = storages.connect(storage)
+    bench = _bench(asked, chosen, max_bad)
+    parent = sweeps.joined(bench.experiment, asked, trials)
+    sweeps.sweep(asked, trials, bench, parent, _line)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--to", metavar="N[,N…]", required=True, help="Epoch counts beyond those it has; each gets a row.")
+@options.max_bad
+@options.device
+@options.tracking_uri
+def extend(run: str, to: str, max_bad: float, device: str | None, tracking_uri: str | None) -> None:
+    """Train on from where the training of a run ended, whatever its study decided; RUN is the training or a row of it.
+
+    Its data have to be where they were, unchanged.
+    """
+    from rich.console import Console
+
+    from orchestrator.learning import devices
+    from orchestrator.reports import tables
+    from orchestrator.studies import extension
+    from orchestrator.tracking import records, runs, store
+
+    counts = options.counts("--to", to)
+    chosen = devices.choose(device)
+    store.connect(tracking_uri)
+    trial = records.trial(run)
+    bench = extension.bench(trial, chosen, lambda name: open_set(name, trial.settings["normalisation"], max_bad))
+    with bar(f"Extending {trial.model} on {chosen}", counts[-1]) as say:
+        extension.extend(
+            trial,
+            counts,
+            bench,
+            lambda epoch: say(epoch.number, line=epoch_line(trial.model, epoch, counts[-1])),
+        )
+    runs.log_tags(trial.run_id, {"extension": f"extended to {counts[-1]}: asked for by hand"})
+    family = records.recipe_of(trial.run_id).family
+    rows = [row for row in records.rows(bench.study) if row.family == family]
+    Console().print(tables.as_table(rows))
+
+
+def _asked(study: str, scale: str | None, data: str | None, test_data: str | None) -> Study:
+    from orchestrator.studies import study as studies
+
+    asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
+    given = {"data": data, "test_data": test_data}
+    return asked.model_copy(update={key: value for key, value in given.items() if value is not None})
+
+
+def _bench(asked: Study, device: torch.device, max_bad: float) -> Bench:
+    from orchestrator.studies.bench import Bench
+    from orchestrator.tracking import store
+
+    cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
+    tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None
+    return Bench(cutouts, tested, device, store.experiment(asked.name), asked.name)
+
+
+def _train(asked: Study, trials: Any, bench: Bench, parent: str, told: str) -> None:
+    """Train in this process, behind a bar."""
+    from orchestrator.studies import storage as storages
+    from orchestrator.studies import sweep as sweeps
+
+    longest, total = asked.longest, sum(map(asked.wanted, asked.architectures))
+    before = sum(each.complete for each in storages.states(trials) if each.study == asked.name)
+    seen: set[tuple[str, int]] = set()
+    with bar(told, longest * total) as say:
+
+        def watch(architecture: str, trial: int, epoch: Epoch, done: int) -> None:
+            seen.add((architecture, trial))
+            line = epoch_line(f"{architecture} trial {trial}", epoch, asked.epochs[-1])
+            say(longest * (before + len(seen) - 1) + done, line=line)
+
+        sweeps.sweep(asked, trials, bench, parent, watch)
+
+
+def _line(architecture: str, trial: int, epoch: Epoch, done: int) -> None:
+    click.echo(epoch_line(f"{architecture} trial {trial}", epoch), err=True)
+
+
+def _extend(asked: Study, bench: Bench) -> None:
+    """Extend what earns it, and say what was decided."""
+    from orchestrator.reports.results import Trial
+    from orchestrator.studies import extension
+
+    with bar(f"Study {asked.name}: extending", 0) as say:
+
+        def decided(trial: Trial, to: int, decision: extension.Decision) -> None:
+            say(0, line=f"{trial.model} {decision.tags(to)['extension']}")
+
+        def extended(trial: Trial, epoch: Epoch) -> None:
+            say(0, line=epoch_line(trial.model, epoch))
+
+        extension.extend_study(asked, bench, decided, extended)

@@ -1,0 +1,87 @@
+"""Finds what killed processes left behind, and puts it right."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from orchestrator.studies.storage import Storage, is_dead, requeue
+from orchestrator.studies.trial import CHECKPOINTS
+from orchestrator.tracking import records, runs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be, what mends it, and the doing of that; None where a person has to look."""
+
+    what: str
+    remedy: str
+    mend: Callable[[], object] | None
+
+
+def examine(storage: Storage) -> list[Finding]:
+    """Look at both stores and at the checkpoints of the working directory; changes nothing."""
+    return [*_runs(), *_trials(storage), *_checkpoints()]
+
+
+def mend(storage: Storage) -> list[Finding]:
+    """Put right what can be, and return what was found."""
+    found = examine(storage)
+    for each in found:
+        if each.mend is not None:
+            each.mend()
+    return found
+
+
+def _runs() -> Iterator[Finding]:
+    for run_id, kind, name, tags in records.unfinished():
+        process = f"process {tags.get('pid', 'unknown')} on {tags.get('host', 'an unknown machine')}"
+        what = f"MLflow run {run_id} ({kind} {name} of {tags.get('study') or 'no study'})"
+        status = tags.get("host") == platform.node() and not is_dead(tags)
+        if status:
+            continue  # it is at work
+        if kind == "row" and is_dead(tags):
+            yield Finding(
+                f"{what} was not recorded to its end",
+                "delete it; the training records it anew",
+                partial(runs.delete, run_id),
+            )
+        elif is_dead(tags):
+            yield Finding(
+                f"{what} says RUNNING, and its {process} is gone", "mark it KILLED", partial(runs.end, run_id, "KILLED")
+            )
+        elif kind != "row":
+            yield Finding(f"{what} says RUNNING, in {process}", "look there: it cannot be told from here", None)
+
+
+def _trials(storage: Storage) -> Iterator[Finding]:
+    for summary in optuna.get_all_study_summaries(storage):
+        searched = optuna.load_study(study_name=summary.study_name, storage=storage)
+        for trial in searched.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if is_dead(trial.user_attrs):
+                process = f"process {trial.user_attrs['pid']} on {trial.user_attrs['host']}"
+                what = f"trial {trial.number} of {summary.study_name} says RUNNING, and its {process} is gone"
+                yield Finding(what, "queue it again", partial(requeue, searched))
+
+
+def _checkpoints() -> Iterator[Finding]:
+    for path in sorted(Path(CHECKPOINTS).rglob("*")):
+        if path.suffix == ".partial" and is_dead({"host": platform.node(), "pid": path.suffixes[-2].lstrip(".")}):
+            yield Finding(f"{path} is half a checkpoint", "delete it", path.unlink)
+        elif path.suffix == ".pt":
+            try:
+                run_id = str(torch.load(path, map_location="cpu", weights_only=True)["notes"]["run_id"])
+            except Exception:  # a broken file can raise anything
+                yield Finding(
+                    f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink
+                )
+                continue
+            if not records.exists(run_id):
+                yield Finding(f"{path} is of run {run_id}, which is not in this store", "delete it", path.unlink)

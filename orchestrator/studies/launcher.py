@@ -1,0 +1,70 @@
+"""Starts the workers of a study on this machine, and others in the place of those that die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+
+from orchestrator.errors import StudyError
+
+LIVES = 5
+"""How often a worker is replaced that dies of something else than a refusal."""
+
+REFUSED = 2
+"""Exit status of a worker that told why it cannot work."""
+
+LOOK = 0.5
+"""Seconds between looks at the workers."""
+
+
+def launch(options: Mapping[str, str], count: int, device: torch.device) -> None:
+    """Run workers until nothing is left to begin.
+
+    They are processes of their own: if this one is killed, they go on, and a second launcher shares the work with them.
+
+    Args:
+        options: of `orchestrator worker`.
+        count: how many at a time.
+        device: that was chosen; several GPUs are shared out, and so are the cores.
+
+    Raises:
+        StudyError: a worker refused to work, or died too often.
+    """
+    workers = {number: _start(options, number, count, device) for number in range(count)}
+    deaths = 0
+    try:
+        while workers:
+            time.sleep(LOOK)
+            for number, worker in list(workers.items()):
+                status = worker.poll()
+                if status is None:
+                    continue
+                del workers[number]
+                if status == REFUSED:
+                    raise StudyError("a worker refused to work, for the reason it told above")
+                if status != 0:
+                    deaths += 1
+                    if deaths > LIVES:
+                        raise StudyError(f"workers died {deaths} times, the last with status {status}")
+                    workers[number] = _start(options, number, count, device)
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.wait()
+
+
+def _start(options: Mapping[str, str], number: int, count: int, device: torch.device) -> subprocess.Popen[bytes]:
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    if device.type == "cuda" and device.index is None:
+        visible = environment.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+        devices = visible.split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    words = [word for pair in options.items() for word in pair]
+    return subprocess.Popen([sys.executable, "-m", "orchestrator", "worker", *words], env=environment)

@@ -1,0 +1,169 @@
+"""Optuna's storage: opened once under a lock, and held by one process at a time while it takes its next trial."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sqlite3
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.trial import TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.errors import StudyError
+from orchestrator.tracking.store import database
+
+DEFAULT = "sqlite:///optuna.db"
+HEARTBEAT, GRACE = 60, 300
+"""Seconds between signs of life of a trial, and without one until it counts as dead."""
+
+KEY = 5_050_211
+"""Of the lock that PostgreSQL keeps for us."""
+
+Storage = optuna.storages.RDBStorage
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, without tracebacks
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a study is for one network: trials by their state, and the best value so far."""
+
+    study: str
+    architecture: str
+    complete: int
+    stopped: int
+    waiting: int
+    running: int
+    failed: int
+    best: float | None
+
+
+def connect(url: str = DEFAULT) -> Storage:
+    """Open Optuna's storage, made on first use under a lock.
+
+    Raises:
+        StudyError: it cannot be opened; the message does not tell its password.
+    """
+    path = database(url)
+    if path is None and not url.startswith("postgresql"):
+        raise StudyError(f"{shown(url)}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
+    try:
+        with quiet(), ExitStack() as locked:
+            if path:
+                locked.enter_context(FileLock(f"{path}.lock"))
+            storage = Storage(
+                url,
+                engine_kwargs={} if path else {"connect_args": {"connect_timeout": 5}},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            )
+            if path:
+                with sqlite3.connect(path) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+            return storage
+    except (SQLAlchemyError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
+        reason = str(error).splitlines()[0].replace(url, shown(url))
+        raise StudyError(f"{shown(url)}: cannot open this Optuna storage: {reason}") from None
+
+
+def shown(url: str) -> str:
+    """An address without its password."""
+    before, at, host = url.rpartition("@")
+    scheme, _, user = before.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}@{host}" if at else url
+
+
+class Claim:
+    """The right to take the next trial, which one process has at a time: all that work on a storage agree on it."""
+
+    def __init__(self, storage: Storage) -> None:
+        path = database(storage.url)
+        self._file = FileLock(f"{path}.claim") if path else None
+        self._engine = storage.engine
+        self._connection: Any = None
+        self._held = False
+
+    def take(self) -> None:
+        """Wait for it."""
+        if self._file:
+            self._file.acquire()
+        else:
+            self._connection = self._engine.connect()
+            self._connection.execute(text(f"SELECT pg_advisory_lock({KEY})"))
+        self._held = True
+
+    def give_back(self) -> None:
+        """Let others have it; twice does no harm."""
+        if not self._held:
+            return
+        self._held = False
+        if self._file:
+            self._file.release()
+        else:
+            with contextlib.closing(self._connection) as connection:
+                connection.execute(text(f"SELECT pg_advisory_unlock({KEY})"))
+
+
+def requeue(searched: optuna.Study) -> None:
+    """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another."""
+    with quiet():
+        optuna.storages.fail_stale_trials(searched)
+    trials = searched.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("again") for trial in trials} | {
+        trial.user_attrs.get("failed_trial") for trial in trials
+    }
+    for trial in trials:
+        if trial.state == TrialState.RUNNING and is_dead(trial.user_attrs):
+            searched.tell(trial.number, state=TrialState.FAIL)
+        elif trial.state != TrialState.FAIL or "error" in trial.user_attrs:
+            continue
+        if trial.number not in again:
+            kept = {key: each for key, each in trial.user_attrs.items() if key in ("origin", "until")}
+            searched.enqueue_trial(trial.params, user_attrs={"origin": trial.number, **kept, "again": trial.number})
+
+
+def is_dead(process: Mapping[str, Any]) -> bool:
+    """Whether a process, by its host and number, was of this machine and is no more, or is this very one."""
+    if process.get("host") != platform.node():
+        return False
+    try:
+        os.kill(int(process["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return int(process["pid"]) == os.getpid()
+
+
+def states(storage: Storage) -> Iterator[State]:
+    """How far each study in the storage is."""
+    for summary in optuna.get_all_study_summaries(storage):
+        name, _, architecture = summary.study_name.rpartition("/")
+        trials = optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False)
+        count = Counter(trial.state for trial in trials)
+        yield State(
+            study=name,
+            architecture=architecture,
+            complete=count[TrialState.COMPLETE],
+            stopped=count[TrialState.PRUNED],
+            waiting=count[TrialState.WAITING],
+            running=count[TrialState.RUNNING],
+            failed=count[TrialState.FAIL],
+            best=summary.best_trial.value if summary.best_trial is not None else None,
+        )
+
+
+def quiet() -> warnings.catch_warnings[None]:
+    """Silence Optuna, which calls heartbeats experimental."""
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
