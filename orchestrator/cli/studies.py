@@ -48,10 +48,13 @@ def table(
         click.echo(f"Note: {note}.", err=form != "text")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @options.storage
-def studies(storage: str) -> None:
-    """List the studies there are, and how far each is."""
+@click.pass_context
+def studies(context: click.Context, storage: str) -> None:
+    """List the studies there are, and how far each is; with `show`, what one has found."""
+    if context.invoked_subcommand:
+        return
     from rich.console import Console
 
     from orchestrator.reports import tables
@@ -71,3 +74,38 @@ def studies(storage: str) -> None:
     Console().print(
         tables.table(["study", "network", "complete", "stopped", "waiting", "running", "failed", "best"], rows)
     )
+
+
+@studies.command()
+@click.argument("name")
+@options.storage
+def show(name: str, storage: str) -> None:
+    """Show what a study has found: the best settings of each network, what mattered, and the epochs it took."""
+    from rich.console import Console
+
+    from orchestrator.errors import StudyError, one_of
+    from orchestrator.reports import tables
+    from orchestrator.studies import overview as overviews
+    from orchestrator.studies import storage as storages
+
+    opened = storages.connect(storage)
+    found = list(overviews.overview(name, opened))
+    if not found:
+        raise StudyError(one_of("study that was begun", name, tuple({each.study for each in storages.states(opened)})))
+    console = Console()
+    rows = [
+        [
+            *(each.architecture, str(each.trainings), f"{each.epochs:,}"),
+            *("-" if each.best is None else f"{each.best:.4f}", str(each.at)),
+        ]
+        for each in found
+    ]
+    console.print(tables.table(["network", "trainings", "epochs spent", "best", "at epoch"], rows))
+    for each in found:
+        if each.settings:
+            click.echo(f"\n{each.architecture}, the best: " + ", ".join(f"{k} {v}" for k, v in each.settings.items()))
+        if each.importances:
+            told = ", ".join(f"{setting} {share:.0%}" for setting, share in each.importances.items())
+            click.echo(f"  what mattered at {each.compared} epochs: {told}")
+        for failure in each.failures:
+            click.echo(f"  failed: {failure}")

@@ -1,0 +1,104 @@
+"""What a search has found so far: the best of each network, what mattered, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.studies.search import origin_of
+from orchestrator.studies.storage import Storage, quiet
+
+FEWEST = 8
+"""Trials at one epoch count that it takes to tell what mattered."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One network of a study.
+
+    Attributes:
+        architecture: the network.
+        trainings: recipes that were drawn.
+        epochs: that were trained for in all.
+        best: the best value at the most epochs that any training has had, or None.
+        at: those epochs.
+        settings: that it was drawn with.
+        importances: setting → its share of what moved the values at `compared` epochs, from 0 to 1.
+        compared: the epoch count at which the most trainings have a value; settings are compared there.
+        failures: what failed for good, a line each.
+    """
+
+    architecture: str
+    trainings: int
+    epochs: int
+    best: float | None
+    at: int
+    settings: Mapping[str, Any]
+    importances: Mapping[str, float]
+    compared: int
+    failures: tuple[str, ...]
+
+
+def overview(study: str, storage: Storage) -> Iterator[Overview]:
+    """Look at every network of a study; nothing where it was not begun."""
+    for summary in optuna.get_all_study_summaries(storage):
+        name, _, architecture = summary.study_name.rpartition("/")
+        if name == study:
+            yield _of(architecture, optuna.load_study(study_name=summary.study_name, storage=storage))
+
+
+def _of(architecture: str, searched: optuna.Study) -> Overview:
+    trials = searched.get_trials(deepcopy=False)
+    reached: dict[int, dict[int, float]] = {}  # training → epoch → value
+    for trial in trials:
+        reached.setdefault(origin_of(trial), {}).update(trial.intermediate_values)
+    reached = {origin: values for origin, values in reached.items() if values}
+    sign = 1 if searched.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    at = max((max(values) for values in reached.values()), default=0)
+    ranked = sorted((sign * values[at], origin) for origin, values in reached.items() if at in values)
+    best = ranked[-1] if ranked else None
+    drawn = {origin_of(trial): trial for trial in reversed(trials)}
+    importances, compared = _importances(searched, drawn, reached)
+    return Overview(
+        architecture,
+        len(reached),
+        sum(max(values) for values in reached.values()),
+        sign * best[0] if best else None,
+        at,
+        drawn[best[1]].params if best else {},
+        importances,
+        compared,
+        tuple(
+            f"trial {trial.number}: {trial.user_attrs['error']}"
+            for trial in trials
+            if trial.state == TrialState.FAIL and "error" in trial.user_attrs
+        ),
+    )
+
+
+def _importances(
+    searched: optuna.Study, drawn: Mapping[int, FrozenTrial], reached: Mapping[int, Mapping[int, float]]
+) -> tuple[dict[str, float], int]:
+    """Compare trainings where most of them can be compared; later only the best are left, and hide what mattered."""
+    counts: dict[int, int] = {}
+    for values in reached.values():
+        for epoch in values:
+            counts[epoch] = counts.get(epoch, 0) + 1
+    most = max(counts.values(), default=0)
+    if most < FEWEST:
+        return {}, 0
+    epoch = max(each for each, count in counts.items() if count == most)
+    compared = optuna.create_study(direction=searched.direction)
+    for origin, values in reached.items():
+        if epoch in values:
+            trial = drawn[origin]
+            compared.add_trial(
+                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=values[epoch])
+            )
+    with quiet():
+        found = optuna.importance.get_param_importances(compared)
+    return dict(found), epoch
