@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from typing import Any, NoReturn
@@ -44,6 +45,12 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _of_a_store(error: BaseException) -> bool:
+    """Whether a database, a server or a disk failed, and not this program."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "sqlite3", "psycopg2", "requests."))
+
+
 class _Orchestrator(click.Group):
     def invoke(self, context: click.Context) -> Any:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is loaded, by the command
@@ -53,6 +60,11 @@ class _Orchestrator(click.Group):
             return super().invoke(context)
         except OrchestratorError as error:
             raise _Refusal(str(error)) from None
+        except Exception as error:
+            if not _of_a_store(error):
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise _Refusal(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             context.exit(STOPPED)

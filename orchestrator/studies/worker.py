@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 
 import optuna
 import torch
@@ -31,6 +34,9 @@ Watch = Callable[[str, int, Epoch, int], None]
 PATIENCE = 2.0
 """Seconds between looks at what others are doing, when what comes next depends on them."""
 
+ROOM = 4 * 2**20
+"""Bytes on the disk below which a failure is taken for one of the disk."""
+
 ALIKE = 3
 """Failures of one kind that stop a study."""
 
@@ -48,7 +54,8 @@ def work(study: Study, storage: Storage, searches: Mapping[str, optuna.Study], b
         watch: told of each epoch.
 
     Raises:
-        StudyError: several trainings failed in the same way, or a store could not be written to.
+        StudyError: several trainings failed in the same way.
+        OSError: the disk is full. This and errors of a store are of no training: the trial is queued again.
     """
     claim = Claim(storage)
     while True:
@@ -119,18 +126,16 @@ def _train(
         except (optuna.TrialPruned, MlflowException, SQLAlchemyError, OSError):
             raise
         except Exception as error:
+            if shutil.disk_usage(".").free < ROOM:  # whatever it is called where it came up
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path.cwd())) from error
             expected = isinstance(error, OrchestratorError)
             told = str(error) if expected else f"{type(error).__name__}: {error}"
             trial.set_user_attr("unexpected", not expected)
             trial.set_user_attr("error", told)
             raise RecipeError(told) from error
 
-    try:
-        with quiet():
-            searched.optimize(objective, n_trials=1, catch=(RecipeError,))
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StudyError(f"stopped: {reason}; what was trained is kept, the same command goes on from here") from error
+    with quiet():
+        searched.optimize(objective, n_trials=1, catch=(RecipeError,))
 
 
 def _legs(
