@@ -84,7 +84,7 @@ def run(
 
     with runs.running(run_id):
         recorded, saved = records.last_epoch(run_id), time.monotonic()
-        if training.epoch:
+        if 0 < training.epoch <= recorded:
             before = records.epoch(run_id, training.epoch)
             if training.epoch == recipe.epochs or stop(before):  # it was done before
                 yield before
