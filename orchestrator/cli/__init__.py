@@ -48,7 +48,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 def _of_a_store(error: BaseException) -> bool:
     """Whether a database, a server or a disk failed, and not this program."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "sqlite3", "psycopg2", "requests."))
+    return full or type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "sqlite3", "psycopg", "requests."))
 
 
 class _Orchestrator(click.Group):

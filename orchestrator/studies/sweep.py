@@ -72,6 +72,10 @@ def joined(experiment: str, study: Study, storage: Storage) -> str:
     claim = Claim(storage)
     claim.take()
     try:
-        return records.find_study(study.name) or begin(experiment, study)
+        found = records.find_study(study.name)
+        if found is None:
+            found = begin(experiment, study)
+            runs.leave(found)  # its workers come and go; a sweep that follows says how it ended
+        return found
     finally:
         claim.give_back()

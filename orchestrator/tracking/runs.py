@@ -82,6 +82,11 @@ def running(run_id: str) -> Iterator[None]:
         client.set_terminated(run_id, status)
 
 
+def leave(run_id: str) -> None:
+    """Say of a run that it is there, and that nobody is at work on it."""
+    MlflowClient().update_run(run_id, status="SCHEDULED")
+
+
 def end(run_id: str, status: str) -> None:
     """Say of a run whose process is gone how it ended."""
     MlflowClient().set_terminated(run_id, status)
