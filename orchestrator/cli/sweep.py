@@ -58,7 +58,7 @@ def sweep(
 
     from orchestrator.learning import devices
     from orchestrator.reports import tables
-    from orchestrator.studies import doctor, launcher
+    from orchestrator.studies import doctor, launcher, plots
     from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.worker import failures
@@ -84,6 +84,8 @@ def sweep(
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
+        if asked.search != "grid":
+            runs.log_text(parent, plots.search_page(asked, searches), "search.html")
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):

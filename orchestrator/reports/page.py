@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,33 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def fill(places: Mapping[str, str]) -> str:
-    """Put pieces of HTML into the places that the template names in comments."""
+def page(title: str, description: str, sections: Sequence[tuple[str, str, str]], banner: str = "") -> str:
+    """A page that needs nothing else.
+
+    Args:
+        title: plain text.
+        description: a line of plain text.
+        sections: name, title and content of each; all but the name are HTML.
+        banner: HTML above all sections.
+    """
+    import plotly.offline
+
+    places = {
+        "title": html.escape(title),
+        "description": html.escape(description),
+        "banner": banner,
+        "links": " ".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections),
+        "sections": "\n".join(
+            f'<section id="{name}"><h2>{heading}</h2>\n{content}</section>' for name, heading, content in sections
+        ),
+        "plotly": plotly.offline.get_plotlyjs(),
+    }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, content in places.items():
-        before, mark, after = text.partition(f"<!-- {name} -->")
-        assert mark, name
-        text = f"{before}{content}{after}"
+        for _ in range(1 + (name == "title")):  # it stands in the head, and above all
+            before, mark, after = text.partition(f"<!-- {name} -->")
+            assert mark, name
+            text = f"{before}{content}{after}"
     return text
 
 

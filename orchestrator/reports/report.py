@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, tables
-from orchestrator.reports.page import figure, fill, small_print, table
+from orchestrator.reports import page as parts
+from orchestrator.reports.page import figure, small_print, table
 from orchestrator.reports.results import Results, Row, varying
 
 METRICS = {name: heading for name, (heading, _) in tables.COLUMNS.items() if name != "seconds_per_image"}
@@ -15,20 +16,9 @@ METRICS = {name: heading for name, (heading, _) in tables.COLUMNS.items() if nam
 
 def page(results: Results) -> str:
     """Write the report."""
-    import plotly.offline
-
     sections = [each for each in _sections(results) if each]
-    links = " ".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
-    body = "\n".join(f'<section id="{name}"><h2>{title}</h2>\n{content}</section>' for name, title, content in sections)
-    places = {
-        "title": html.escape(f"Study {results.study}"),
-        "description": html.escape(str(results.definition.get("description", ""))),
-        "banner": _banner(results),
-        "links": links,
-        "sections": body,
-        "plotly": plotly.offline.get_plotlyjs(),
-    }
-    return fill(places)
+    description = str(results.definition.get("description", ""))
+    return parts.page(f"Study {results.study}", description, sections, _banner(results))
 
 
 def _sections(results: Results) -> Iterator[tuple[str, str, str] | None]:

@@ -5,6 +5,7 @@ Pictures of what was seen are left in build/screenshots.
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -58,6 +59,8 @@ def test_the_report_shows_all_of_a_study(call: Call, inside: Path, page: playwri
     page.on("request", lambda request: asked.append(request.url))
     page.goto((inside / "report.html").as_uri())
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []  # it needs nothing else
+    assert page.locator("h1").inner_text() == "Study tiny"
+    assert page.title() == "Study tiny"
     sections = [each.get_attribute("id") for each in page.locator("section").all()]
     expected = ["summary", "results", "roc", "learning", "parallel", "timing", "completeness", "mistakes", "reproduce"]
     assert sections == expected
@@ -147,8 +150,9 @@ def test_the_rows_are_found_and_sorted_in_mlflows_pages_and_a_roc_curve_opens(
     })  # fmt: skip
     page.goto(f"{server}/#/experiments/{experiment}/runs?{query}")
     page.get_by_text("4 matching runs").wait_for()
-    names = [link.inner_text() for link in page.locator("a[href*='/runs/']").all()]
-    shown = [name for name in names if name in {row.info.run_name for row in rows}]
+    links = page.locator("a", has_text=re.compile(r"^(lens_flow|lastro_epfl) [0-9]+$"))
+    links.nth(3).wait_for()
+    shown = links.all_inner_texts()
     assert [next(iter(name.split())) for name in shown] == [row.data.params["model"] for row in rows]
     page.screenshot(path=SCREENSHOTS / "mlflow-rows.png")
 

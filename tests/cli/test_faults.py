@@ -224,3 +224,22 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_room(
         check(at, undisturbed)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_search_is_shared_by_workers_and_its_figures_are_attached(tmp_path: Path, small_space: Path) -> None:
+    search = STUDY.partition("[vary]")[0].replace(
+        "epochs = [2, 12]", 'epochs = [1, 2, 4]\nsearch = "hybrid"\ntrials = 8'
+    )
+    vary = "[vary]\nlearning_rate = {{ low = 1e-4, high = 1e-2, log = true }}"
+    (tmp_path / "faulty.toml").write_text((search + vary).format(data=small_space))
+    call(tmp_path, "sweep", "--study", "faulty.toml", "--workers", "2")
+    rows: list[dict[str, Any]] = json.loads(call(tmp_path, "table", "--study", "faulty", "--format", "json"))
+    begun = [row["recipe"] for row in rows if row["epochs"] == 1]
+    assert len(begun) == len(set(begun)) == 8
+    assert 2 <= len([row for row in rows if row["epochs"] == 4]) < 8
+    told = call(tmp_path, "studies", "show", "faulty")
+    assert "learning_rate" in told
+    assert max(f"{row['val_auc']:.4f}" for row in rows if row["epochs"] == 4) in told
+    (page,) = (tmp_path / "mlartifacts").rglob("search.html")
+    assert "lens_flow-importances" in page.read_text()
+    assert "nothing to mend" in call(tmp_path, "doctor")

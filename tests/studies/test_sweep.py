@@ -20,8 +20,8 @@ from tests.studies.conftest import study
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a process: a Ctrl-C, a full disk."""
+class Interrupted(KeyboardInterrupt):
+    """Stands for whatever ends a process, such as a Ctrl-C."""
 
 
 def sweep(bench: Bench, asked: Study, stop_at: int | None = None) -> tuple[list[int], list[str]]:
