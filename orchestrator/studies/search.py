@@ -39,12 +39,12 @@ class Wait:
     """Others are training, and what comes next depends on how they end."""
 
 
-Step = New | More | Wait | None
-"""What is next; None where nothing is left."""
+Step = New | More | Wait
+"""What is next."""
 
 
-def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) -> Step:
-    """Decide it from all trials of a network so far.
+def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) -> Step | None:
+    """Decide it from all trials of a network so far; None where nothing is left.
 
     With ``promote`` and ``hybrid`` a training stops at the first rung; whenever a worker is free, the best that stands
     among the best of its rung (one in `study.halving`) goes on to the next, the highest rung first. Else a new one

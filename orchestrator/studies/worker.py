@@ -22,7 +22,7 @@ from orchestrator.errors import OrchestratorError, RecipeError, StudyError
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
-from orchestrator.studies.search import LEGS, More, Wait, next_step, origin_of, sampler, survives, until
+from orchestrator.studies.search import LEGS, More, Step, Wait, next_step, origin_of, sampler, survives, until
 from orchestrator.studies.storage import Claim, Storage, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
@@ -83,7 +83,7 @@ def failures(searches: Mapping[str, optuna.Study]) -> list[str]:
     ]
 
 
-def _next(study: Study, searches: Mapping[str, optuna.Study]) -> tuple[str, object] | None:
+def _next(study: Study, searches: Mapping[str, optuna.Study]) -> tuple[str, Step] | None:
     """The network that is next, and what is: more epochs before new trainings, then the one with the fewest trials."""
     _stop_if_alike(study.name, searches)
     steps = []
@@ -103,7 +103,7 @@ def _next(study: Study, searches: Mapping[str, optuna.Study]) -> tuple[str, obje
 def _train(
     study: Study,
     architecture: str,
-    step: object,
+    step: Step,
     searched: optuna.Study,
     bench: Bench,
     parent: str,
@@ -121,6 +121,8 @@ def _train(
             trial.set_user_attr(key, value)
         try:
             recipe = study.suggest(trial, architecture)
+            if _is_being_trained(recipe, trial):
+                raise optuna.TrialPruned
             claim.give_back()  # others may draw now: what this one drew is on record
             return _legs(study, architecture, recipe, trial, bench, parent, watch)
         except (optuna.TrialPruned, MlflowException, SQLAlchemyError, OSError):
@@ -136,6 +138,14 @@ def _train(
 
     with quiet():
         searched.optimize(objective, n_trials=1, catch=(RecipeError,))
+
+
+def _is_being_trained(recipe: Recipe, trial: optuna.Trial) -> bool:
+    """Whether another worker is at this very recipe, which was drawn twice; if not, says that this one is."""
+    running = trial.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    twin = next((each.number for each in running if each.user_attrs.get("recipe") == recipe.digest), None)
+    trial.set_user_attr("recipe" if twin is None else "same_as", recipe.digest if twin is None else twin)
+    return twin is not None
 
 
 def _legs(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 
 import mlflow
@@ -80,6 +82,19 @@ def test_a_recipe_that_is_drawn_twice_is_trained_once(bench: Bench) -> None:
     assert len(records.trials("small")) == 1
     (state,) = storage.states(storage.connect())
     assert state.complete == 3
+
+
+def test_a_recipe_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None:
+    asked = study(epochs=[2], search="random", trials=2, vary={"batch_size": {"choices": [32]}})
+    searched = sweeps.opened(asked, storage.connect(), bench)["lens_flow"]
+    theirs = searched.ask()
+    recipe = asked.suggest(theirs, "lens_flow")
+    for key, value in {"host": platform.node(), "pid": os.getppid(), "origin": 0, "recipe": recipe.digest}.items():
+        theirs.set_user_attr(key, value)
+    assert swept(bench, asked) == ([], [])
+    (state,) = storage.states(storage.connect())
+    assert (state.running, state.stopped) == (1, 1)
+    assert searched.get_trials()[1].user_attrs["same_as"] == 0
 
 
 def test_a_study_says_what_it_found_and_what_mattered(bench: Bench) -> None:
