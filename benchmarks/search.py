@@ -29,6 +29,7 @@ from orchestrator.studies.study import Study
 
 CURVES = Path(__file__).with_name("curves")
 WITHIN = 0.005
+FEWEST = 8
 RUNGS = [5, 10, 25, 50, 100, 250]
 
 Table = list[tuple[dict[str, Any], list[float]]]
@@ -120,6 +121,9 @@ def compare(path: Path, seeds: int) -> None:
     network = path.stem
     with path.open(newline="") as file:
         table = [(json.loads(row["params"]), list(map(float, row["val_auc"].split()))) for row in csv.DictReader(file)]
+    if len(table) < FEWEST:
+        print(f"{network}: {len(table)} recipes are recorded; a comparison takes {FEWEST}")
+        return
     length = min(len(curve) for _, curve in table)
     rungs = [each for each in RUNGS if each <= length]
     base = studies.load("space-hpo").model_copy(update={"epochs": rungs, "trials": 10 * len(table)})

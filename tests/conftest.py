@@ -35,6 +35,12 @@ def small_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 simulated Space objects, for what has to work and need not learn; not to be written to."""
+    return _simulated(tmp_path_factory.mktemp("tiny") / "set", SPACE, 40)
+
+
+@pytest.fixture(scope="session")
 def small_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 simulated Ground objects; not to be written to."""
     return _simulated(tmp_path_factory.mktemp("ground") / "set", GROUND, 40)

@@ -62,9 +62,9 @@ def report(call: Call, study: str) -> str:
 
 @pytest.mark.parametrize("name", ["space-table", "ground-table"])
 def test_the_table_has_all_six_networks_beside_what_was_published(
-    name: str, call: Call, here: Path, small_space: Path, small_ground: Path
+    name: str, call: Call, here: Path, tiny_space: Path, small_ground: Path
 ) -> None:
-    data = small_space if name == "space-table" else small_ground
+    data = tiny_space if name == "space-table" else small_ground
     rule = "[scales.tiny.extension]\nto = [2]"
     tiny(name, data, [1], list(architectures.names()), rule)
     told = call("sweep", "--study", name, "--scale", "tiny").stdout
