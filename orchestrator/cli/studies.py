@@ -103,9 +103,16 @@ def show(name: str, storage: str) -> None:
     console.print(tables.table(["network", "trainings", "epochs spent", "best", "at epoch"], rows))
     for each in found:
         if each.settings:
-            click.echo(f"\n{each.architecture}, the best: " + ", ".join(f"{k} {v}" for k, v in each.settings.items()))
+            click.echo(
+                f"\n{each.architecture}, the best: "
+                + ", ".join(f"{key} {_short(value)}" for key, value in each.settings.items())
+            )
         if each.importances:
             told = ", ".join(f"{setting} {share:.0%}" for setting, share in each.importances.items())
             click.echo(f"  what mattered at {each.compared} epochs: {told}")
         for failure in each.failures:
             click.echo(f"  failed: {failure}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -13,10 +13,13 @@ import architectures
 from orchestrator.data.normalise import NORMALISATIONS
 from orchestrator.data.splits import shares
 from orchestrator.errors import RecipeError, one_of
-from orchestrator.learning.transformations import TRANSFORMATIONS
+from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
 
 PAPER_EPOCHS = (5, 10, 25, 50, 100, 250)
 """The epoch counts of LEXACTUM's tables, before its extension to 500 and 1,000."""
+
+SETS = {"all": TRANSFORMATIONS, "dihedral": DIHEDRAL, "none": ()}
+"""Names of sets of transformations, where a text has to stand for them; dihedral ones flip and turn by right angles."""
 
 SEEDS = ("seed", "split_seed")
 """Settings that repeats of one training differ in."""
@@ -82,7 +85,7 @@ class Recipe(BaseModel):
     def _augment(cls, names: Any) -> Any:
         """In the order they are composed, so that equal trainings have equal digests; a study writes them as a text."""
         if isinstance(names, str):
-            names = {"all": TRANSFORMATIONS, "none": ()}.get(names, tuple(names.split(",")))
+            names = SETS.get(names, tuple(names.split(",")))
         if not isinstance(names, (tuple, list)):
             return names  # the type is refused next
         chosen = {_known("transformation", name, TRANSFORMATIONS) for name in names}
@@ -130,7 +133,8 @@ class Recipe(BaseModel):
     def settings(self) -> dict[str, str]:
         """The recipe as flat names and texts, for a person to filter and compare by."""
         flat = {key: value for key, value in self.model_dump().items() if key != "hyperparameters"}
-        flat["augment"] = "all" if self.augment == TRANSFORMATIONS else ",".join(self.augment) or "none"
+        known = {each: name for name, each in SETS.items()}
+        flat["augment"] = known.get(self.augment, ",".join(self.augment))
         flat |= {f"hyperparameters.{key}": value for key, value in self.hyperparameters.items()}
         return {key: str(value) for key, value in flat.items()}
 

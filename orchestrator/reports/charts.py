@@ -110,15 +110,16 @@ def parallel(results: Results) -> Figure:
     seeds = ["seed"] if len({row.seed for row in rows}) > 1 else []
     for setting in [*seeds, *varying(rows)]:
         values = [row.settings.get(setting, "-") for row in rows]
+        label = setting.removeprefix("hyperparameters.")
         try:
-            dimensions.append({"label": setting, "values": [float(value) for value in values]})
+            dimensions.append({"label": label, "values": [float(value) for value in values]})
         except ValueError:
-            dimensions.append(_dimension(setting, values))
+            dimensions.append(_dimension(label, values))
     for metric in ("auc", "tpr0", "tpr10"):
         dimensions.append({"label": metric.upper(), "values": [row.metrics[metric] for row in rows]})
     colours = [row.metrics.get(results.maximise, row.metrics["auc"]) for row in rows]
     line = {"color": colours, "colorscale": "Viridis", "showscale": True, "colorbar": {"title": results.maximise}}
-    return go.Figure(go.Parcoords(dimensions=dimensions, line=line))
+    return go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-25))
 
 
 def ablation(pairs: Sequence[Accuracy]) -> Figure:

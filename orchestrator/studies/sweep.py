@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
 
 from orchestrator.errors import StudyError
@@ -48,13 +51,22 @@ def _open(study: Study, architecture: str, storage: Storage, bench: Bench) -> op
                 searched.enqueue_trial(combination, skip_if_exists=True)
         searched.set_user_attr("definition", definition)  # last, so that a kill before it costs nothing
         return searched
-    for key, value in definition.items():
-        if stored.get(key) != value:
+    before, now = _flat(stored), _flat(definition)
+    for key in dict.fromkeys((*now, *before)):
+        if before.get(key) != now.get(key):
             raise StudyError(
-                f"study '{study.name}' was begun with {key} = {stored.get(key)!r}, and it is {value!r} now;"
+                f"study '{study.name}' was begun with {key} = {before.get(key)!r}, and it is {now.get(key)!r} now;"
                 " put it back, or copy the study's file to a new name"
             )
     return searched
+
+
+def _flat(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with a key for each setting, as `vary.learning_rate`."""
+    flat: dict[str, Any] = {}
+    for key, value in definition.items():
+        flat |= {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
 
 
 def begin(experiment: str, study: Study) -> str:

@@ -144,6 +144,12 @@ def test_a_study_that_changed_is_refused_and_the_key_is_named(call: Call, inside
         file.write_text(original)
     assert "epochs = [1, 2]" in result.stderr
     assert "[1, 3]" in result.stderr
+    try:
+        file.write_text(original.replace("batch_size = 32", "batch_size = 16"))
+        result = call("sweep", "--study", "tiny", expect=2)
+    finally:
+        file.write_text(original)
+    assert "was begun with fixed.batch_size = 32, and it is 16 now" in result.stderr
 
 
 def test_another_data_set_under_the_same_study_is_refused(call: Call, inside: Path, small_ground: Path) -> None:

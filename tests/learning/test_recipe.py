@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import RecipeError
 from orchestrator.learning.recipe import Recipe, recipe
-from orchestrator.learning.transformations import TRANSFORMATIONS
+from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
 
 LEAST: dict[str, Any] = {"architecture": "lens_flow", "epochs": 5}
 
@@ -157,7 +157,8 @@ def test_a_text_names_the_augmentation_as_a_study_has_to() -> None:
 
     assert made("all").augment == TRANSFORMATIONS
     assert made("none").augment == ()
+    assert made("dihedral").augment == DIHEDRAL
     assert made("rotate_90,flip_vertical") == made(["flip_vertical", "rotate_90"])
-    assert [made(each).settings()["augment"] for each in ("all", "none", "scale")] == ["all", "none", "scale"]
+    assert [made(each).settings()["augment"] for each in ("all", "dihedral", "scale")] == ["all", "dihedral", "scale"]
     with pytest.raises(RecipeError, match="transformation 'zoom'"):
         made("zoom")
