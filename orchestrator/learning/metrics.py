@@ -128,6 +128,11 @@ METRICS: dict[str, Callable[[Roc], float]] = {
 LOWER_IS_BETTER = frozenset({"fpr", "loss"})
 
 
+def sign(metric: str) -> int:
+    """1 of a metric whose higher values are better, -1 of one whose lower ones are; `val_…` as what it is of."""
+    return -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
+
+
 def measure(labels: ArrayLike, logits: ArrayLike) -> dict[str, float]:
     """All exact metrics of one list of scores."""
     return measure_curve(roc(labels, logits))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.learning.completeness import QUANTITIES
-from orchestrator.learning.metrics import LOWER_IS_BETTER
+from orchestrator.learning.metrics import sign
 from orchestrator.reports.ablation import Accuracy
-from orchestrator.reports.results import Results, Row, Trial, varying, whole
+from orchestrator.reports.results import Results, Row, Trial, told_apart_by, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -73,9 +73,10 @@ def learning(results: Results) -> Figure:
     from plotly.subplots import make_subplots
 
     metric, trials = results.maximise, whole(results.trials)
-    sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
     last = {trial.run_id: trial.curves[metric][-1][1] for trial in trials if metric in trial.curves}
-    shown = sorted((trial for trial in trials if trial.run_id in last), key=lambda trial: -sign * last[trial.run_id])
+    shown = sorted(
+        (trial for trial in trials if trial.run_id in last), key=lambda trial: -sign(metric) * last[trial.run_id]
+    )
     figure = make_subplots(rows=1, cols=2, subplot_titles=("loss (dashed: training)", metric.replace("_", " ")))
     names = list(dict.fromkeys(row.model for row in results.shown))
     labels = _labels(shown[:TRIALS])
@@ -107,8 +108,7 @@ def parallel(results: Results) -> Figure:
     rows = [row for row in results.rows if row.epochs is not None]
     dimensions = [_dimension("network", [row.name for row in rows])]
     dimensions.append({"label": "epochs", "values": [row.epochs for row in rows]})
-    seeds = ["seed"] if len({row.seed for row in rows}) > 1 else []
-    for setting in [*seeds, *varying(rows)]:
+    for setting in told_apart_by(rows):
         values = [row.settings.get(setting, "-") for row in rows]
         label = setting.removeprefix("hyperparameters.")
         try:

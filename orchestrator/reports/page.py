@@ -36,10 +36,8 @@ def page(title: str, description: str, sections: Sequence[tuple[str, str, str]],
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, content in places.items():
-        for _ in range(1 + (name == "title")):  # it stands in the head, and above all
-            before, mark, after = text.partition(f"<!-- {name} -->")
-            assert mark, name
-            text = f"{before}{content}{after}"
+        assert f"<!-- {name} -->" in text, name
+        text = text.replace(f"<!-- {name} -->", content)
     return text
 
 

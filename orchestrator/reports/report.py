@@ -9,7 +9,7 @@ from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, tables
 from orchestrator.reports import page as parts
 from orchestrator.reports.page import figure, small_print, table
-from orchestrator.reports.results import Results, Row, varying
+from orchestrator.reports.results import Results, Row, told_apart_by
 
 METRICS = {name: heading for name, (heading, _) in tables.COLUMNS.items() if name != "seconds_per_image"}
 
@@ -71,7 +71,7 @@ def _summary(results: Results) -> str:
 
 def _results(results: Results) -> str:
     beside = [published.read(source, results.rows[0].set) for source in published.SOURCES]
-    varied = [*(["seed"] if len({row.seed for row in results.rows}) > 1 else []), *varying(results.rows)]
+    varied = told_apart_by(results.rows)
     header = ["network", "epochs", *varied, *METRICS.values(), "s/image", "run"]
     lines = []
     for row in results.rows:

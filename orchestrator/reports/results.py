@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.learning.metrics import LOWER_IS_BETTER
+from orchestrator.learning.metrics import sign
 
 RAW, EMA = "raw", "ema"
 """Which weights a row is of: the network's own, or their running average."""
@@ -134,10 +134,8 @@ def whole(trials: Sequence[Trial]) -> list[Trial]:
 
 def best(rows: Sequence[Row], metric: str) -> list[Row]:
     """The best row of each network, the best network first; by a metric of the validation set."""
-    sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
-    ranked = sorted(
-        (row for row in rows if metric in row.metrics), key=lambda row: sign * row.metrics[metric], reverse=True
-    )
+    scored = (row for row in rows if metric in row.metrics)
+    ranked = sorted(scored, key=lambda row: sign(metric) * row.metrics[metric], reverse=True)
     found: dict[str, Row] = {}
     for row in ranked:
         found.setdefault(row.model, row)
@@ -159,6 +157,12 @@ def varying(rows: Sequence[Row]) -> list[str]:
         for key, each in settings(row).items():
             values.setdefault(key, set()).add(each)
     return [key for key, each in values.items() if len(each) > 1]
+
+
+def told_apart_by(rows: Sequence[Row]) -> list[str]:
+    """The same, and the seed where there are several."""
+    seeds = {row.seed for row in rows if row.epochs is not None}
+    return [*(["seed"] if len(seeds) > 1 else []), *varying(rows)]
 
 
 def _is_note(key: str) -> bool:

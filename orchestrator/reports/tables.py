@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports.published import CAVEATS, Published
-from orchestrator.reports.results import Row, settings, varying
+from orchestrator.reports.results import Row, settings, told_apart_by, varying
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -145,9 +145,8 @@ def _header(rows: Sequence[Row]) -> list[str]:
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
-    seeds = ["seed"] if len({row.seed for row in rows if row.seed}) > 1 else []
-    found = varying(rows)
-    return [*seeds, *(found if len(found) <= FEW else [])]
+    few = len(varying(rows)) <= FEW
+    return [key for key in told_apart_by(rows) if few or key == "seed"]
 
 
 def _lines(rows: Sequence[Row], intervals: bool, beside: Beside) -> list[list[str]]:

@@ -44,9 +44,6 @@ def _runs() -> Iterator[Finding]:
     for run_id, kind, name, tags in records.unfinished():
         process = f"process {tags.get('pid', 'unknown')} on {tags.get('host', 'an unknown machine')}"
         what = f"MLflow run {run_id} ({kind} {name} of {tags.get('study') or 'no study'})"
-        status = tags.get("host") == platform.node() and not is_dead(tags)
-        if status:
-            continue  # it is at work
         if kind == "row" and is_dead(tags):
             yield Finding(
                 f"{what} was not recorded to its end",
@@ -57,7 +54,7 @@ def _runs() -> Iterator[Finding]:
             yield Finding(
                 f"{what} says RUNNING, and its {process} is gone", "mark it KILLED", partial(runs.end, run_id, "KILLED")
             )
-        elif kind != "row":
+        elif kind != "row" and tags.get("host") != platform.node():
             yield Finding(f"{what} says RUNNING, in {process}", "look there: it cannot be told from here", None)
 
 

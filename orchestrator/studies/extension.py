@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError, RecipeError
-from orchestrator.learning.metrics import LOWER_IS_BETTER
+from orchestrator.learning.metrics import sign
 from orchestrator.learning.training import Epoch
 from orchestrator.reports.results import Curve, Trial
 from orchestrator.studies.bench import Bench
@@ -78,15 +78,15 @@ def decide(curves: Mapping[str, Curve], counts: Sequence[int], to: int, rule: Ex
     name = f"val_{maximise}"
     if len(windows.get(name, [])) < FEWEST or len(windows.get("val_loss", [])) < FEWEST:
         return Decision(False, f"fewer than {FEWEST} epochs from {first} to {last} to see a trend in", {})
-    sign = -1 if maximise in LOWER_IS_BETTER else 1
+    better = sign(maximise)
     metric, loss = trend(windows[name], to), trend(windows["val_loss"], to)
     gap = _mean(windows["accuracy"]) - _mean(windows["val_accuracy"])
-    behind = sign * (best - last_value(curves, maximise))
-    figures = {"gain": sign * metric.rise, "noise": metric.noise, "loss_rise": loss.rise, "loss_noise": loss.noise,
+    behind = better * (best - last_value(curves, maximise))
+    figures = {"gain": better * metric.rise, "noise": metric.noise, "loss_rise": loss.rise, "loss_noise": loss.noise,
                "gap": gap, "behind": behind}  # fmt: skip
     problems = []
-    if sign * metric.rise < rule.gain * metric.noise:
-        problems.append(f"{name} is about to gain {sign * metric.rise:.4f}, within its noise of {metric.noise:.4f}")
+    if better * metric.rise < rule.gain * metric.noise:
+        problems.append(f"{name} is about to gain {better * metric.rise:.4f}, within its noise of {metric.noise:.4f}")
     if rule.within is not None and behind > rule.within:
         problems.append(f"{name} is {behind:.4f} behind the best")
     if loss.rise > rule.rise * loss.noise:
@@ -95,7 +95,7 @@ def decide(curves: Mapping[str, Curve], counts: Sequence[int], to: int, rule: Ex
         problems.append(f"overfitting: accuracy is {gap:.4f} higher in training")
     if problems:
         return Decision(False, "; ".join(problems), figures)
-    return Decision(True, f"{name} is about to gain {sign * metric.rise:.4f}, noise {metric.noise:.4f}", figures)
+    return Decision(True, f"{name} is about to gain {better * metric.rise:.4f}, noise {metric.noise:.4f}", figures)
 
 
 def trend(curve: Curve, to: int) -> Trend:
@@ -118,7 +118,7 @@ def extend_study(study: Study, bench: Bench, told: Told, watch: Watch) -> None:
     name = f"val_{study.maximise}"
     trials = [each for each in records.trials(study.name, name) if name in each.curves]
     lasts = [last_value(each.curves, study.maximise) for each in trials]
-    best = min(lasts, default=0.0) if study.maximise in LOWER_IS_BETTER else max(lasts, default=0.0)
+    best = max(lasts, key=lambda value: sign(name) * value, default=0.0)
     for base in [each for each in trials if each.extends is None]:
         current, curves, counts = base, base.curves, list(study.epochs)
         for to in study.extension.to:
@@ -161,14 +161,14 @@ def bench(trial: Trial, device: torch.device, open_set: Callable[[str], Cutouts]
     Raises:
         DataError: the set is gone, or is another one now.
     """
-    params, tags = records.params(trial.run_id), records.tags(trial.run_id)
-    cutouts = open_set(params["dataset"])
-    if cutouts.digest != params["dataset.digest"]:
+    about = trial.tags
+    cutouts = open_set(about["dataset"])
+    if cutouts.digest != about["dataset.digest"]:
         raise DataError(f"{cutouts.root}: has changed since {trial.run_id} was trained on it")
-    tested = open_set(params["test_dataset"]) if "test_dataset" in params else None
+    tested = open_set(about["test_dataset"]) if "test_dataset" in about else None
     each = trial.settings["normalisation"]
     return Bench(
-        {each: cutouts}, {each: tested} if tested else None, device, records.experiment(trial.run_id), tags["study"]
+        {each: cutouts}, {each: tested} if tested else None, device, records.experiment(trial.run_id), about["study"]
     )
 
 

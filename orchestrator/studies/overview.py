@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from orchestrator.studies.search import origin_of
-from orchestrator.studies.storage import Storage, quiet
+from orchestrator.studies.storage import Storage, failure_lines, quiet
 
 FEWEST = 8
 """Trials at one epoch count that it takes to tell what mattered."""
@@ -72,11 +73,7 @@ def _of(architecture: str, searched: optuna.Study) -> Overview:
         drawn[best[1]].params if best else {},
         importances,
         compared,
-        tuple(
-            f"trial {trial.number}: {trial.user_attrs['error']}"
-            for trial in trials
-            if trial.state == TrialState.FAIL and "error" in trial.user_attrs
-        ),
+        tuple(failure_lines(searched)),
     )
 
 
@@ -84,10 +81,7 @@ def _importances(
     searched: optuna.Study, drawn: Mapping[int, FrozenTrial], reached: Mapping[int, Mapping[int, float]]
 ) -> tuple[dict[str, float], int]:
     """Compare trainings where most of them can be compared; later only the best are left, and hide what mattered."""
-    counts: dict[int, int] = {}
-    for values in reached.values():
-        for epoch in values:
-            counts[epoch] = counts.get(epoch, 0) + 1
+    counts = Counter(epoch for values in reached.values() for epoch in values)
     most = max(counts.values(), default=0)
     if most < FEWEST:
         return {}, 0

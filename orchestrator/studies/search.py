@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.studies.storage import quiet
+from orchestrator.learning.metrics import sign
+from orchestrator.studies.storage import gave_up, quiet
 from orchestrator.studies.study import Study
 
 LEGS = ("promote", "hybrid")
@@ -57,7 +58,7 @@ def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) ->
         found = _promotable(study, trials)
         if found:
             return found
-    begun = {origin_of(trial) for trial in trials if trial.state != TrialState.FAIL or "error" in trial.user_attrs}
+    begun = {origin_of(trial) for trial in trials if trial.state != TrialState.FAIL or gave_up(trial)}
     if len(begun) < study.wanted(architecture):
         return New()
     return Wait() if by_legs and any(trial.state == TrialState.RUNNING for trial in trials) else None
@@ -66,7 +67,7 @@ def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) ->
 def survives(study: Study, epoch: int, value: float, trials: Sequence[FrozenTrial]) -> bool:
     """Whether a training at a rung is among the best of all that have come so far, one in `study.halving`."""
     values = [*(trial.intermediate_values[epoch] for trial in trials if epoch in trial.intermediate_values), value]
-    ranked = sorted(values, reverse=study.direction == "maximize")
+    ranked = sorted(values, key=lambda each: sign(study.maximise) * each, reverse=True)
     return len(values) < study.halving or value in ranked[: max(1, len(values) // study.halving)]
 
 
@@ -91,7 +92,6 @@ def sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
 
 def _promotable(study: Study, trials: Sequence[FrozenTrial]) -> More | None:
     by_number = {trial.number: trial for trial in trials}
-    sign = 1 if study.direction == "maximize" else -1
     for rung, following in reversed(list(zip(study.epochs, study.epochs[1:], strict=False))):
         values = {
             origin_of(trial): trial.intermediate_values[rung] for trial in trials if rung in trial.intermediate_values
@@ -99,10 +99,9 @@ def _promotable(study: Study, trials: Sequence[FrozenTrial]) -> More | None:
         gone_on = {
             origin_of(trial)
             for trial in trials
-            if trial.user_attrs.get("until", 0) >= following
-            and (trial.state != TrialState.FAIL or "error" in trial.user_attrs)
+            if trial.user_attrs.get("until", 0) >= following and (trial.state != TrialState.FAIL or gave_up(trial))
         }
-        ranked = sorted(values, key=lambda origin: sign * values[origin], reverse=True)
+        ranked = sorted(values, key=lambda origin: sign(study.maximise) * values[origin], reverse=True)
         for origin in ranked[: len(ranked) // study.halving]:
             if origin not in gone_on:
                 return More(by_number[origin], following)

@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -126,11 +126,22 @@ def requeue(searched: optuna.Study) -> None:
     for trial in trials:
         if trial.state == TrialState.RUNNING and is_dead(trial.user_attrs):
             searched.tell(trial.number, state=TrialState.FAIL)
-        elif trial.state != TrialState.FAIL or "error" in trial.user_attrs:
+        elif trial.state != TrialState.FAIL or gave_up(trial):
             continue
         if trial.number not in again:
             kept = {key: each for key, each in trial.user_attrs.items() if key in ("origin", "until")}
             searched.enqueue_trial(trial.params, user_attrs={"origin": trial.number, **kept, "again": trial.number})
+
+
+def gave_up(trial: FrozenTrial) -> bool:
+    """Whether a trial failed for good: it said why, where one that was interrupted could not."""
+    return trial.state == TrialState.FAIL and "error" in trial.user_attrs
+
+
+def failure_lines(searched: optuna.Study) -> list[str]:
+    """What failed for good, a line each."""
+    trials = searched.get_trials(deepcopy=False, states=[TrialState.FAIL])
+    return [f"trial {trial.number}: {trial.user_attrs['error']}" for trial in trials if gave_up(trial)]
 
 
 def is_dead(process: Mapping[str, Any]) -> bool:

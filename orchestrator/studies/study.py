@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import architectures as networks
 import search_spaces
 from orchestrator.errors import RecipeError, StudyError, one_of
-from orchestrator.learning.metrics import LOWER_IS_BETTER, METRICS
+from orchestrator.learning.metrics import METRICS, sign
 from orchestrator.learning.recipe import Recipe, recipe
 from orchestrator.studies.ranges import Choices, Interval, Range, Value
 
@@ -89,7 +89,7 @@ class Study(BaseModel):
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """As Optuna calls it."""
-        return "minimize" if self.maximise in LOWER_IS_BETTER else "maximize"
+        return "maximize" if sign(self.maximise) > 0 else "minimize"
 
     def ranges(self, architecture: str) -> dict[str, Range]:
         """All that varies for a network; its own hyperparameters with a prefix."""

@@ -83,13 +83,13 @@ def run(
         return {f"val_{key}": value for key, value in metrics.items()}
 
     with runs.running(run_id):
-        recorded, saved = records.last_epoch(run_id), time.monotonic()
+        recorded, saved, until = records.last_epoch(run_id), time.monotonic(), recipe.epochs
         if 0 < training.epoch <= recorded:
             before = records.epoch(run_id, training.epoch)
             if training.epoch == recipe.epochs or stop(before):  # it was done before
                 yield before
-                training.epoch = recipe.epochs
-        for epoch in train(training, batches.epoch, recipe.epochs, validate):
+                until = training.epoch
+        for epoch in train(training, batches.epoch, until, validate):
             if epoch.number > recorded:
                 runs.log_metrics(run_id, {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}, epoch.number)
             if epoch.number in counts:

@@ -23,7 +23,7 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.search import LEGS, More, Step, Wait, next_step, origin_of, sampler, survives, until
-from orchestrator.studies.storage import Claim, Storage, quiet, requeue
+from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
 from orchestrator.tracking.store import MlflowException
@@ -75,12 +75,7 @@ def work(study: Study, storage: Storage, searches: Mapping[str, optuna.Study], b
 
 def failures(searches: Mapping[str, optuna.Study]) -> list[str]:
     """What failed for good, a line each."""
-    return [
-        f"{architecture} trial {trial.number}: {trial.user_attrs['error']}"
-        for architecture, searched in searches.items()
-        for trial in searched.get_trials(deepcopy=False, states=[TrialState.FAIL])
-        if "error" in trial.user_attrs
-    ]
+    return [f"{architecture} {line}" for architecture, searched in searches.items() for line in failure_lines(searched)]
 
 
 def _next(study: Study, searches: Mapping[str, optuna.Study]) -> tuple[str, Step] | None:

@@ -173,19 +173,9 @@ def recipe_of(trial: str) -> Recipe:
     return Recipe.model_validate_json(text(trial, "recipe.json"))
 
 
-def tags(run_id: str) -> dict[str, str]:
-    """Of a run, all of them."""
-    return dict(_run(run_id).data.tags)
-
-
 def experiment(run_id: str) -> str:
     """Identifier of the experiment that a run is in."""
     return str(_run(run_id).info.experiment_id)
-
-
-def params(run_id: str) -> dict[str, str]:
-    """Of a run, all of them."""
-    return dict(_run(run_id).data.params)
 
 
 def metrics(run_id: str) -> dict[str, float]:

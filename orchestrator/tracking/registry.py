@@ -12,8 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from orchestrator.errors import TrackingError
-from orchestrator.learning.metrics import LOWER_IS_BETTER
-from orchestrator.reports.results import Row
+from orchestrator.reports.results import Row, best
 from orchestrator.tracking.records import rows
 from orchestrator.tracking.store import MlflowClient, database, mlflow
 
@@ -92,8 +91,7 @@ def _best(study: str, metric: str) -> Row:
     sets = sorted({row.dataset for row in scored})
     if len(sets) > 1:
         raise TrackingError(f"the rows of '{study}' come of {len(sets)} data sets ({', '.join(sets)}): not comparable")
-    sign = -1 if metric.removeprefix("val_") in LOWER_IS_BETTER else 1
-    return max(scored, key=lambda row: sign * row.metrics[metric])
+    return best(scored, metric)[0]
 
 
 def _lock() -> FileLock:

@@ -95,9 +95,9 @@ def test_what_earns_it_is_extended_as_a_child_to_what_a_longer_training_gives(
     assert extend(bench, asked) == ([], [])  # what is done stays done
     base, first, second = records.trials("small")
     assert (first.extends, second.extends) == (base.run_id, first.run_id)
-    assert records.tags(first.run_id)["mlflow.parentRunId"] == base.run_id
-    assert records.tags(base.run_id)["extension"] == "extended to 5: for the test"
-    assert records.tags(base.run_id)["extension.gain"] == "0.5"
+    assert first.tags["mlflow.parentRunId"] == base.run_id
+    assert base.tags["extension"] == "extended to 5: for the test"
+    assert base.tags["extension.gain"] == "0.5"
     assert [step for step, _ in first.curves["loss"]] == [5]
     rows = records.rows("small")
     assert [row.epochs for row in rows] == [1, 2, 4, 5, 6]
