@@ -11,10 +11,9 @@ from orchestrator.cli import options
 from orchestrator.cli.progress import bar, epoch_line, open_set
 
 if TYPE_CHECKING:
-    import torch
-
     from orchestrator.learning.training import Epoch
     from orchestrator.studies.bench import Bench
+    from orchestrator.studies.storage import Storage
     from orchestrator.studies.study import Study
 
 
@@ -39,35 +38,21 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @of_a_study
 @click.option("--workers", type=click.IntRange(1), default=1, help="Processes that train; GPUs are shared out.")
-def sweep(
-    study: str,
-    scale: str | None,
-    data: str | None,
-    test_data: str | None,
-    max_bad: float,
-    device: str | None,
-    storage: str,
-    tracking_uri: str | None,
-    workers: int,
-) -> None:
+def sweep(workers: int, **given: Any) -> None:
     """Train what a study asks for and is not done yet, extend what earns it, and print the table.
 
     Interrupted and run again, it goes on where it stopped.
     """
     from rich.console import Console
 
-    from orchestrator.learning import devices
     from orchestrator.reports import tables
     from orchestrator.studies import doctor, launcher, plots
     from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.worker import failures
-    from orchestrator.tracking import records, runs, store
+    from orchestrator.tracking import records, runs
 
-    asked, chosen = _asked(study, scale, data, test_data), devices.choose(device)
-    uri = store.connect(tracking_uri)
-    trials = storages.connect(storage)
-    bench = _bench(asked, chosen, max_bad)
+    asked, bench, trials, uri = _opened(**given)
     told = f"Study {asked.name}" + (f" (scale: {asked.scale})" if asked.scale else "")
     if asked.may_be("schedule", "cosine"):
         click.echo("A cosine schedule depends on the epochs asked for: each count is a training of its own.", err=True)
@@ -76,11 +61,12 @@ def sweep(
     searches = sweeps.opened(asked, trials, bench)
     with runs.running(parent):
         if workers > 1:
-            given = {"--study": study, "--scale": scale, "--data": data, "--test-data": test_data, "--device": device}
-            given |= {"--max-bad": str(max_bad), "--storage": storage, "--tracking-uri": uri}
-            launcher.launch({key: value for key, value in given.items() if value}, workers, chosen)
+            options = {
+                f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
+            }
+            launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device)
         else:
-            _train(asked, trials, bench, parent, f"{told} on {chosen}")
+            _train(asked, trials, bench, parent, f"{told} on {bench.device}")
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
@@ -90,35 +76,20 @@ def sweep(
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):
         click.echo(f"Note: {note}.")
-    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(storage)}.")
+    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(given['storage'])}.")
 
 
 @click.command()
 @of_a_study
-def worker(
-    study: str,
-    scale: str | None,
-    data: str | None,
-    test_data: str | None,
-    max_bad: float,
-    device: str | None,
-    storage: str,
-    tracking_uri: str | None,
-) -> None:
+def worker(**given: Any) -> None:
     """Train trials of a study until none is left to begin: what a job of a cluster starts, as many times as it likes.
 
     All workers of a study share its storage and its MLflow store. It neither extends trainings nor prints a table;
     `orchestrator sweep` does, once all is done.
     """
-    from orchestrator.learning import devices
-    from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
-    from orchestrator.tracking import store
 
-    asked, chosen = _asked(study, scale, data, test_data), devices.choose(device)
-    store.connect(tracking_uri)
-    trials = storages.connect(storage)
-    bench = _bench(asked, chosen, max_bad)
+    asked, bench, trials, _ = _opened(**given)
     parent = sweeps.joined(bench.experiment, asked, trials)
     sweeps.sweep(asked, trials, bench, parent, _line)
 
@@ -159,24 +130,35 @@ def extend(run: str, to: str, max_bad: float, device: str | None, tracking_uri: 
     Console().print(tables.as_table(rows))
 
 
-def _asked(study: str, scale: str | None, data: str | None, test_data: str | None) -> Study:
+def _opened(
+    study: str,
+    scale: str | None,
+    data: str | None,
+    test_data: str | None,
+    max_bad: float,
+    device: str | None,
+    storage: str,
+    tracking_uri: str | None,
+) -> tuple[Study, Bench, Storage, str]:
+    """What the options of `of_a_study` ask for: the study, its data and device, and both stores, MLflow's by address."""
+    from orchestrator.learning import devices
+    from orchestrator.studies import storage as storages
     from orchestrator.studies import study as studies
-
-    asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
-    given = {"data": data, "test_data": test_data}
-    return asked.model_copy(update={key: value for key, value in given.items() if value is not None})
-
-
-def _bench(asked: Study, device: torch.device, max_bad: float) -> Bench:
     from orchestrator.studies.bench import Bench
     from orchestrator.tracking import store
 
+    asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
+    sets = {"data": data, "test_data": test_data}
+    asked = asked.model_copy(update={key: value for key, value in sets.items() if value is not None})
+    chosen = devices.choose(device)
+    uri = store.connect(tracking_uri)
+    trials = storages.connect(storage)
     cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
     tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None
-    return Bench(cutouts, tested, device, store.experiment(asked.name), asked.name)
+    return asked, Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name), trials, uri
 
 
-def _train(asked: Study, trials: Any, bench: Bench, parent: str, told: str) -> None:
+def _train(asked: Study, trials: Storage, bench: Bench, parent: str, told: str) -> None:
     """Train in this process, behind a bar."""
     from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
