@@ -140,7 +140,7 @@ def _opened(
     storage: str,
     tracking_uri: str | None,
 ) -> tuple[Study, Bench, Storage, str]:
-    """What the options of `of_a_study` ask for: the study, its data and device, and both stores, MLflow's by address."""
+    """What the options of `of_a_study` ask for: the study, its data and device, both stores, MLflow's by address."""
     from orchestrator.learning import devices
     from orchestrator.studies import storage as storages
     from orchestrator.studies import study as studies

@@ -38,7 +38,7 @@ from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
 from orchestrator.reports.results import RAW
-from orchestrator.tracking.store import MlflowClient, mlflow
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
 
@@ -239,7 +239,11 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
     source = json.dumps({"uri": cutouts.root.as_uri()})
     profile = json.dumps({"cutouts": len(cutouts), "lenses": int((cutouts.labels == 1).sum())})
     dataset = Dataset(cutouts.root.name, cutouts.digest, "local", source, profile=profile)
-    MlflowClient().log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+    try:
+        MlflowClient().log_inputs(run_id, inputs)
+    except MlflowException:  # another process recorded the same set at the same time, and it is there now
+        MlflowClient().log_inputs(run_id, inputs)
     log_metrics(run_id, {"unreadable_cutouts": len(cutouts.bad)})
     if cutouts.bad:
         MlflowClient().log_dict(run_id, {str(bad.id): bad.reason for bad in cutouts.bad}, "unreadable_cutouts.json")
