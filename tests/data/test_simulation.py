@@ -75,6 +75,16 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+def test_two_processes_that_make_one_set_at_once_make_what_one_does(tmp_path: Path) -> None:
+    make(tmp_path / "alone", count=120)
+    program = (
+        f"import tests.data.test_simulation as t, pathlib; t.make(pathlib.Path({str(tmp_path / 'both')!r}), count=120)"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(2)]
+    assert [each.wait() for each in both] == [0, 0]
+    assert contents(tmp_path / "both") == contents(tmp_path / "alone")
+
+
 @pytest.mark.parametrize("imaging", [SPACE, GROUND], ids=["space", "ground"])
 def test_astropy_reads_every_file_as_one_of_the_challenges(imaging: ImagingSet, tmp_path: Path) -> None:
     make(tmp_path / "set", imaging, 4)

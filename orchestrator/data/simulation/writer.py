@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from filelock import FileLock
 
 from orchestrator.data.catalogue import TRUTH
 from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, cutout_path
@@ -87,31 +88,38 @@ def simulate(
     settings = _Settings(imaging.name, seed, difficulty, labels, count)
     _check(settings)
     try:
-        _claim(root, settings)
-        for band in imaging.bands:
-            cutout_path(root, imaging, 0, band, 0).parent.mkdir(parents=True, exist_ok=True)
-        (root / PARTS).mkdir(exist_ok=True)
-        truth = root / TRUTH
-        rows = files.rows(truth.read_text()) if truth.exists() else []
-        shards = [
-            _Shard(root, imaging, start, min(SHARD, count - start), seed, difficulty)
-            for start in range(len(rows), count, SHARD)
-        ]
-        todo = [shard for shard in shards if len(_rows(shard)) < shard.count]
-        done = count - sum(shard.count for shard in todo)
-        yield done
-        for finished in spread(_make, todo, workers):
-            done += finished
-            yield done
-        rows += [row for shard in shards for row in _rows(shard)[: shard.count]]
-        _write(truth, files.table(rows))
-        if labels == "key":
-            _write(root / TRAINING_KEY, files.training_key(rows))
-        else:
-            _write(root / imaging.catalogue, files.catalogue(rows))
-        shutil.rmtree(root / PARTS)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f".{root.name}.lock")):  # two at work on one set would lose each other's objects
+            yield from _simulate(root, imaging, settings, workers)
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
+
+
+def _simulate(root: Path, imaging: ImagingSet, settings: _Settings, workers: int | None) -> Iterator[int]:
+    count, seed, difficulty, labels = settings.count, settings.seed, settings.difficulty, settings.labels
+    _claim(root, settings)
+    for band in imaging.bands:
+        cutout_path(root, imaging, 0, band, 0).parent.mkdir(parents=True, exist_ok=True)
+    (root / PARTS).mkdir(exist_ok=True)
+    truth = root / TRUTH
+    rows = files.rows(truth.read_text()) if truth.exists() else []
+    shards = [
+        _Shard(root, imaging, start, min(SHARD, count - start), seed, difficulty)
+        for start in range(len(rows), count, SHARD)
+    ]
+    todo = [shard for shard in shards if len(_rows(shard)) < shard.count]
+    done = count - sum(shard.count for shard in todo)
+    yield done
+    for finished in spread(_make, todo, workers):
+        done += finished
+        yield done
+    rows += [row for shard in shards for row in _rows(shard)[: shard.count]]
+    _write(truth, files.table(rows))
+    if labels == "key":
+        _write(root / TRAINING_KEY, files.training_key(rows))
+    else:
+        _write(root / imaging.catalogue, files.catalogue(rows))
+    shutil.rmtree(root / PARTS)
 
 
 def _check(settings: _Settings) -> None:
