@@ -29,13 +29,13 @@ def evaluate(
     chosen = devices.choose(device)
     store.connect(tracking_uri)
     loaded = models.load(model, chosen)
-    cutouts = open_set(data, loaded.normalisation, max_bad)
+    cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"))
     for line in tables.lines(found.metrics, found.intervals):
         click.echo(line)
     if not found.metrics:
         click.echo("no metrics: both lenses and others need labels")
     if out is not None:
-        out.write_text(scores.as_csv(found.ids, found.labels, found.logits))
+        out.write_text(scores.as_csv(found.ids, found.labels, found.logits, found.probabilities))
         click.echo(f"scores in {out}")
     click.echo(f"recorded as run {found.run_id}")

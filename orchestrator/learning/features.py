@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,22 +14,22 @@ STEPS = 64
 """Points along the path of `attribution`."""
 
 
-def convolutions(network: fx.GraphModule) -> dict[str, fx.Node]:
-    """The convolutions of an exported network in the order they are computed, by the name of their layer."""
+def convolutions(finder: fx.GraphModule) -> dict[str, fx.Node]:
+    """The convolutions of an exported finder in the order they are computed, by their name in its network."""
     found: dict[str, fx.Node] = {}
-    for node in network.graph.nodes:
+    for node in finder.graph.nodes:
         if node.target is torch.ops.aten.conv2d.default:
             layers = list(node.meta.get("nn_module_stack", {}).values())
-            found[layers[-1][0] if layers else node.name] = node
+            found[layers[-1][0].removeprefix("network.") if layers else node.name] = node
     return found
 
 
-def feature_maps(network: fx.GraphModule, image: Tensor, layers: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def feature_maps(finder: fx.GraphModule, flux: Tensor, layers: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """What convolutions give for one image.
 
     Args:
-        network: exported by torch.export, as registered models are.
-        image: (bands, size, size), normalised.
+        finder: exported by torch.export, as registered models are.
+        flux: (bands, size, size).
         layers: names of convolutions; none means all.
 
     Returns:
@@ -37,7 +38,7 @@ def feature_maps(network: fx.GraphModule, image: Tensor, layers: tuple[str, ...]
     Raises:
         RecipeError: no such layer; it lists those there are.
     """
-    nodes = convolutions(network)
+    nodes = convolutions(finder)
     for layer in layers:
         if layer not in nodes:
             raise RecipeError(one_of("convolution", layer, tuple(nodes)))
@@ -52,12 +53,12 @@ def feature_maps(network: fx.GraphModule, image: Tensor, layers: tuple[str, ...]
             return result
 
     with torch.no_grad():
-        Watching(network).run(image[None])
+        Watching(finder).run(flux[None])
     return maps
 
 
-def attribution(network: fx.GraphModule, image: Tensor) -> Tensor:
-    """By how much each pixel moved the logit, away from that of an image of sky: (bands, size, size).
+def attribution(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """By how much each pixel of a normalised image moved the logit, away from that of sky: (bands, size, size).
 
     Above 0 is towards a lens. The values add up to the difference of the two logits, but for the error of `STEPS`
     steps. The sky is the image's median, band by band. Source: Sundararajan et al. 2017, integrated gradients.

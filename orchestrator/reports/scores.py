@@ -22,9 +22,15 @@ def as_list(ids: Sequence[str], labels: NDArray[np.int8], scores: NDArray[np.flo
     return _csv(["ID", "is_lens", "logit"], rows)
 
 
-def as_csv(ids: NDArray[np.int64], labels: NDArray[np.int8], logits: NDArray[np.float64]) -> str:
+def as_csv(
+    ids: NDArray[np.int64],
+    labels: NDArray[np.int8],
+    logits: NDArray[np.float64],
+    calibrated: NDArray[np.float64] | None = None,
+) -> str:
     """Columns ID, is_lens, logit and probability; an unknown label (-1) is empty."""
-    columns = zip(*(column.tolist() for column in (ids, labels, logits, probabilities(logits))), strict=True)
+    shown = probabilities(logits) if calibrated is None else calibrated
+    columns = zip(*(column.tolist() for column in (ids, labels, logits, shown)), strict=True)
     rows = ((identifier, label if label >= 0 else "", *scores) for identifier, label, *scores in columns)
     return _csv(["ID", "is_lens", "logit", "probability"], rows)
 

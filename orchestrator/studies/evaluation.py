@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError
 from orchestrator.learning.bootstrap import intervals
-from orchestrator.learning.inference import score
+from orchestrator.learning.finder import find
 from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.reports.scores import as_csv
 from orchestrator.tracking import runs
@@ -27,6 +27,7 @@ class Evaluation:
         ids: (n,) objects, ascending.
         labels: (n,) 1 a lens, 0 none, -1 unknown.
         logits: (n,) higher is more lens-like.
+        probabilities: (n,) as the model has them, calibrated if it is.
         metrics: over the objects with a label; empty where there are not both classes.
         intervals: their confidence intervals, likewise.
     """
@@ -35,12 +36,13 @@ class Evaluation:
     ids: NDArray[np.int64]
     labels: NDArray[np.int8]
     logits: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
 
 
 def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, experiment: str) -> Evaluation:
-    """Score a set, and record metrics, ROC curve and every score as a run of the kind evaluation.
+    """Score a set of raw flux, and record metrics, ROC curve and every score as a run of the kind evaluation.
 
     Raises:
         DataError: the set is the other one.
@@ -52,7 +54,7 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         )
     run_id = runs.begin(experiment, "evaluation", f"{uri} on {cutouts.root.name}")
     with runs.running(run_id):
-        logits = score(model.network, cutouts.pixels, device)
+        logits, probabilities = find(model.finder, cutouts.pixels, device)
         labelled = cutouts.labels >= 0
         tested = runs.tested_digest(cutouts.ids[labelled].tolist(), cutouts.labels[labelled])
         about = {"model": uri, "dataset": str(cutouts.root), "dataset.digest": cutouts.digest, "tested": tested}
@@ -61,11 +63,13 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         runs.log_dataset(run_id, cutouts, "evaluation")
         metrics, found = {}, {}
         if set(cutouts.labels[labelled]) == {0, 1}:
-            curve = roc(cutouts.labels[labelled], logits[labelled])
+            half = float(logits[probabilities <= 0.5].max(initial=-np.inf))  # of a calibrated model not 0
+            runs.log_params(run_id, {"half": str(half)})
+            curve = roc(cutouts.labels[labelled], logits[labelled], half=half)
             metrics = measure_curve(curve)
             found = intervals(curve)
             runs.log_metrics(run_id, metrics)
             runs.log_intervals(run_id, found)
             runs.log_roc(run_id, curve, f"{uri} on {cutouts.root.name}")
-        runs.log_text(run_id, as_csv(cutouts.ids, cutouts.labels, logits), "scores.csv")
-    return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, metrics, found)
+        runs.log_text(run_id, as_csv(cutouts.ids, cutouts.labels, logits, probabilities), "scores.csv")
+    return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, probabilities, metrics, found)

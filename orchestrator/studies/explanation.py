@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.fits import read_cutout
-from orchestrator.data.normalise import prepare
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning import features
+from orchestrator.learning.intake import prepare
 from orchestrator.reports.features import Picture, page, pictures
-from orchestrator.reports.scores import probabilities
 from orchestrator.tracking import runs
 from orchestrator.tracking.models import Model
 
@@ -25,14 +23,10 @@ class Explanation:
     """The score of a cutout, the pictures of what made it, and the run they are recorded in."""
 
     logit: float
+    probability: float
     pictures: list[Picture]
     page: str
     run_id: str
-
-    @property
-    def probability(self) -> float:
-        """From 0 to 1."""
-        return float(probabilities(np.array(self.logit)))
 
 
 def explain(
@@ -58,22 +52,23 @@ def explain(
     Raises:
         DataError: another number of files than bands, or a file that cannot be read.
         RecipeError: no such layer.
-        TrackingError: the model was not exported, and its layers cannot be looked at.
+        TrackingError: the model is made of several networks.
     """
-    if not isinstance(model.network, torch.fx.GraphModule):
-        raise TrackingError(f"{uri}: not an exported model (pt2), whose convolutions can be looked at")
+    network = model.network
+    if network is None:
+        raise TrackingError(f"{uri}: made of several networks; look at one of them (they are: {_members(model)})")
     files = _files(images, model.set)
-    raw = read_cutout(files)
-    image = torch.from_numpy(prepare(raw[None], model.normalisation)[0][0]).to(device)
-    maps = {name: each.cpu().numpy() for name, each in features.feature_maps(model.network, image, layers).items()}
-    explained = features.attribution(model.network, image).cpu().numpy()
+    flux = torch.from_numpy(read_cutout(files)).to(device)
+    normalisation = model.about["normalisation"]
+    image = prepare(flux[None], normalisation)[0]
+    maps = {name: each.cpu().numpy() for name, each in features.feature_maps(model.finder, flux, layers).items()}
+    explained = features.attribution(network, image).cpu().numpy()
     with torch.no_grad():
-        logit = float(model.network(image[None])[0])
+        scores = {name: float(values[0]) for name, values in model.finder(flux[None]).items()}
+    logit = scores["logit"]
     bands = [band.name for band in model.set.bands]
     drawn = pictures(image.cpu().numpy(), bands, maps, explained, shown)
-    note = (
-        f"{uri}; logit {logit:.4f}; normalised by {model.normalisation}; each map from its lowest value to its highest"
-    )
+    note = f"{uri}; logit {logit:.4f}; normalised by {normalisation}; each map from its lowest value to its highest"
     text = page(f"What the network sees in {files[0].name}", note, drawn)
     run_id = runs.begin(experiment, "features", f"{uri} on {files[0].name}")
     with runs.running(run_id):
@@ -81,7 +76,11 @@ def explain(
         runs.log_metrics(run_id, {"logit": logit})
         runs.log_text(run_id, text, "features.html")
         runs.log_files(run_id, {each.name: each.png for each in drawn}, "pictures")
-    return Explanation(logit, drawn, text, run_id)
+    return Explanation(logit, scores["probability"], drawn, text, run_id)
+
+
+def _members(model: Model) -> str:
+    return ", ".join(model.about.get("members", []))
 
 
 def _files(images: Sequence[Path], imaging: ImagingSet) -> list[Path]:

@@ -18,6 +18,7 @@ from orchestrator.data.splits import Split
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.completeness import completeness
 from orchestrator.learning.devices import describe
+from orchestrator.learning.finder import Finder, find
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.learning.timing import time_end_to_end, time_network
@@ -70,7 +71,8 @@ def _record(
     digest = runs.tested_digest(tested.ids[rows].tolist(), labels)
     run_id = runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, digest, weights)
     with runs.running(run_id):
-        models.log(run_id, network, recipe, trained)
+        about = {"architecture": recipe.architecture, "normalisation": recipe.normalisation}
+        models.log(run_id, Finder(network, recipe.normalisation), trained.set, about)
         timing["cold_start_seconds"] = _cold_start(run_id, tested, device)
         runs.log_params(run_id, how)
         runs.log_metrics(run_id, {**known, **measure_curve(curve), **timing}, epochs)
@@ -84,8 +86,9 @@ def _record(
 
 def _cold_start(run_id: str, cutouts: Cutouts, device: torch.device) -> float:
     """Seconds from the recorded model to its first score."""
+    flux = np.zeros_like(cutouts.pixels[:1])
     start = time.perf_counter()
-    models.load(f"runs:/{run_id}/model", device).network(torch.from_numpy(np.array(cutouts.pixels[:1])).to(device))
+    find(models.load(f"runs:/{run_id}/model", device).finder, flux, device)
     return time.perf_counter() - start
 
 

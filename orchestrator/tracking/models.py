@@ -1,82 +1,131 @@
-"""Attaches networks to runs, and loads them again: as pt2, which holds no code that loading would run."""
+"""Attaches lens finders to runs, and loads them again: as pt2, which holds no code that loading would run."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
-from orchestrator.data.challenge import SETS, ImagingSet
-from orchestrator.data.cutouts import Cutouts
+from orchestrator.data.challenge import SETS, SIZE, ImagingSet
 from orchestrator.errors import TrackingError
-from orchestrator.learning.inference import evaluating
-from orchestrator.learning.recipe import Recipe
-from orchestrator.tracking.store import MlflowException, mlflow
+from orchestrator.learning import finder as finders
+from orchestrator.learning import pt2
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 ALLOWED = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model"
 
+SERVED, READER = Path(__file__).with_name("served.py"), Path(pt2.__file__)
+"""What MLflow runs of a model, and what that reads its graph with; both go with it."""
+
+GRAPH = "finder.pt2"
+
 
 class Model(NamedTuple):
-    """A network from the store: images (n, bands, size, size) to logits (n,), and what its input has to be."""
+    """A lens finder from the store.
 
-    network: Callable[[Tensor], Tensor]
+    Attributes:
+        finder: raw flux (n, bands, size, size) float32 to `logit` and `probability`, (n,) each.
+        set: whose cutouts it takes.
+        version: what to write beside its scores: registered name and version, or the run.
+        digest: of the file it was loaded from, SHA-256.
+        about: what it was recorded with.
+        program: the graph as it was exported.
+    """
+
+    finder: fx.GraphModule
     set: ImagingSet
-    normalisation: str
+    version: str
+    digest: str
+    about: Mapping[str, Any]
+    program: ExportedProgram
+
+    @property
+    def network(self) -> Callable[[Tensor], Tensor] | None:
+        """Normalised images (n, bands, size, size) to logits (n,); None of what is made of several networks."""
+        network: Callable[[Tensor], Tensor] | None = getattr(torch.export.unflatten(self.program), "network", None)
+        return network
 
 
-def log(run_id: str, network: nn.Module, recipe: Recipe, cutouts: Cutouts) -> None:
-    """Attach a network to a run; it takes any number of cutouts at once."""
+def log(run_id: str, finder: nn.Module, imaging: ImagingSet, about: Mapping[str, Any]) -> None:
+    """Attach a finder to a run, with what is to be known of it.
+
+    Args:
+        run_id: the run.
+        finder: raw flux to scores; see `orchestrator.learning.finder`.
+        imaging: whose cutouts it takes.
+        about: further entries of its metadata.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    shape = cutouts.pixels.shape[1:]
+    kind, shape = np.dtype(np.float32), (len(imaging.bands), SIZE, SIZE)
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *shape), "images")]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1,), "logits")]),
+        Schema([TensorSpec(kind, (-1, *shape), "flux")]),
+        Schema([TensorSpec(kind, (-1,), name) for name in ("logit", "probability")]),
     )
-    device = next(network.parameters()).device
-    with warnings.catch_warnings(), evaluating(network), mlflow.start_run(run_id=run_id):
-        warnings.simplefilter("ignore")  # deprecations inside MLflow and torch.export are not ours to mend
-        mlflow.pytorch.log_model(
-            network.cpu(),
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+        warnings.simplefilter("ignore")  # deprecations inside MLflow are not ours to mend
+        path = Path(folder) / GRAPH
+        finders.export(finder, shape[0], SIZE, path)
+        mlflow.pyfunc.log_model(
             name="model",
+            python_model=str(SERVED),
+            code_paths=[str(READER)],
+            artifacts={"finder": str(path)},
             signature=signature,
-            # Of two: one image alone would freeze the batch at one.
-            input_example=np.zeros((2, *shape), np.float32),
-            pip_requirements=[f"torch=={importlib.metadata.version('torch').partition('+')[0]}"],
+            pip_requirements=[f"{name}=={_version(name)}" for name in ("torch", "numpy")],
             metadata={
-                "set": cutouts.set.name,
-                "bands": [band.name for band in cutouts.set.bands],
-                "normalisation": recipe.normalisation,
-                "architecture": recipe.architecture,
-                "size": shape[-1],
+                "set": imaging.name,
+                "bands": [band.name for band in imaging.bands],
+                "size": SIZE,
+                "digest": finders.digest(path),
+                **about,
             },
         )
-    network.to(device)
 
 
 def load(uri: str, device: torch.device) -> Model:
     """Load a model such as ``models:/lens-finder-space@champion``.
 
     Raises:
-        TrackingError: no such model, or one that was not trained here.
+        TrackingError: no such model, one that was not recorded here, or one whose file was changed since.
     """
     if not uri.startswith(("models:/", "runs:/")):
         raise TrackingError(f"{uri}: not a model (allowed: {ALLOWED})")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             about: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
-            network = mlflow.pytorch.load_model(uri, map_location=str(device))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{uri}: {str(error).splitlines()[0]} (allowed: {ALLOWED})") from None
-    if "normalisation" not in about or about.get("set") not in SETS:
-        raise TrackingError(
-            f"{uri}: was not trained here: it does not say of which set and how normalised its input is"
-        )
-    return Model(network, SETS[about["set"]], about["normalisation"])
+            path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)) / "artifacts" / GRAPH
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{uri}: {str(error).splitlines()[0]} (allowed: {ALLOWED})") from None
+        if "digest" not in about or about.get("set") not in SETS or not path.is_file():
+            raise TrackingError(
+                f"{uri}: was not recorded here, and is not loaded: a model is a graph ({GRAPH}) with its digest and"
+                " set, never pickled code"
+            )
+        if finders.digest(path) != about["digest"]:
+            raise TrackingError(f"{uri}: {GRAPH} is not the file that was recorded: its SHA-256 differs; not loaded")
+        try:
+            program = pt2.load(path, device)
+        except ValueError as error:
+            raise TrackingError(f"{uri}: {error}") from None
+    return Model(program.module(), SETS[about["set"]], _name(uri), about["digest"], about, program)
+
+
+def _name(uri: str) -> str:
+    """Of a registered model its name and version, whatever alias was asked for."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    return f"{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}" if at else uri.partition(":/")[2]
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package).partition("+")[0]

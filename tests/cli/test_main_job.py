@@ -13,6 +13,8 @@ from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
 from orchestrator.data import cache
+from orchestrator.data.challenge import scan
+from orchestrator.data.fits import read_cutout
 from orchestrator.data.splits import split
 from tests.cli.conftest import Call
 
@@ -69,11 +71,9 @@ def test_the_model_of_a_row_gives_the_metrics_of_the_row(client: MlflowClient, s
     assert cutouts is not None
     for row in rows_of(client):
         test = split(cutouts.labels, row.data.params["split"], int(row.data.params["seed"])).test
-        network = mlflow.pytorch.load_model(f"runs:/{row.info.run_id}/model")
-        import torch
-
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(np.array(cutouts.pixels[test]))).double().numpy()
+        files = {each.id: each.paths for each in scan(small_space).objects}
+        flux = np.stack([read_cutout(files[int(identifier)]) for identifier in cutouts.ids[test]])
+        logits = mlflow.pyfunc.load_model(f"runs:/{row.info.run_id}/model").predict(flux)["logit"]
         labels = cutouts.labels[test]
         assert row.data.metrics["auc"] == pytest.approx(roc_auc_score(labels, logits), abs=1e-9)
         assert row.data.metrics["tpr"] == pytest.approx((logits[labels == 1] > 0).mean())

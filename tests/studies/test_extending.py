@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 import pytest
 import torch
 
@@ -41,8 +40,7 @@ def elsewhere(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def weights(row: Row) -> dict[str, torch.Tensor]:
-    network = mlflow.pytorch.load_model(f"runs:/{row.run_id}/model")
-    return dict(network.state_dict())
+    return dict(models.load(f"runs:/{row.run_id}/model", torch.device("cpu")).program.state_dict)
 
 
 def test_the_row_at_two_epochs_is_a_training_that_was_asked_for_two(

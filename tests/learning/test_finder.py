@@ -1,0 +1,55 @@
+"""A finder: what is exported is what was trained, from raw flux on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import architectures
+from orchestrator.data.challenge import scan
+from orchestrator.data.fits import read_cutout
+from orchestrator.data.normalise import prepare
+from orchestrator.learning import finder as finders
+from orchestrator.learning import pt2
+from orchestrator.learning.finder import Finder, find
+from orchestrator.learning.inference import score
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_the_exported_finder_gives_the_logits_of_the_network(name: str, small_space: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = architectures.create(name, bands=1).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    finders.export(Finder(network, "zscale"), 1, 101, tmp_path / "finder.pt2")
+    exported = pt2.load(tmp_path / "finder.pt2", CPU)
+    raw = np.stack([read_cutout(each.paths) for each in scan(small_space).objects[:5]])
+    logits, probabilities = find(exported.module(), raw, CPU)
+    np.testing.assert_allclose(logits, score(network, prepare(raw, "zscale")[0], CPU), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_any_number_of_cutouts_is_scored_in_the_order_asked_for(tmp_path: Path) -> None:
+    network = architectures.create("lens_flow", bands=4)
+    finders.export(Finder(network, "asinh"), 4, 101, tmp_path / "finder.pt2")
+    exported = pt2.load(tmp_path / "finder.pt2", CPU).module()
+    raw = np.random.default_rng(0).normal(0, 1e-12, (130, 4, 101, 101)).astype(np.float32)
+    logits, _ = find(exported, raw, CPU)
+    alone = [find(exported, raw[number : number + 1], CPU)[0][0] for number in (0, 64, 129)]
+    np.testing.assert_allclose(logits[[0, 64, 129]], alone, atol=1e-6)
+    np.testing.assert_allclose(find(exported, raw, CPU, rows=np.array([5, 3]))[0], logits[[5, 3]], atol=1e-6)
+    assert find(exported, raw[:0], CPU)[0].shape == (0,)
+
+
+def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    before = finders.digest(path)
+    path.write_bytes(b"two")
+    assert finders.digest(path) != before

@@ -1,0 +1,149 @@
+"""Recorded models: loaded by this project, by MLflow, and by MLflow's server; never by running pickled code."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+import architectures
+from orchestrator.data.challenge import SPACE, scan
+from orchestrator.data.fits import read_cutout
+from orchestrator.errors import TrackingError
+from orchestrator.learning.finder import Finder, find
+from orchestrator.tracking import models, store
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with a recorded model, in a store of its own."""
+    folder = tmp_path_factory.mktemp("models")
+    store.connect(f"sqlite:///{folder / 'mlflow.db'}")
+    client = store.MlflowClient()
+    experiment = client.create_experiment("models", artifact_location=(folder / "artifacts").as_uri())
+    run_id = str(client.create_run(experiment).info.run_id)
+    torch.manual_seed(2)
+    network = architectures.create("lens_flow", bands=1)
+    models.log(run_id, Finder(network, "zscale"), SPACE, {"architecture": "lens_flow", "normalisation": "zscale"})
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def flux(small_space: Path) -> np.ndarray:
+    return np.stack([read_cutout(each.paths) for each in scan(small_space).objects[:7]])
+
+
+def test_mlflow_loads_it_without_pickle_and_gives_the_same_scores(
+    run: str, flux: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    logits, probabilities = find(models.load(f"runs:/{run}/model", CPU).finder, flux, CPU)
+    given = mlflow.pyfunc.load_model(f"runs:/{run}/model").predict(flux)
+    assert set(given) == {"logit", "probability"}
+    np.testing.assert_allclose(given["logit"], logits, atol=1e-6)
+    np.testing.assert_allclose(given["probability"], probabilities, atol=1e-6)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
+        mlflow.pyfunc.load_model(f"runs:/{run}/model").predict(flux[:, :, :50])
+
+
+def test_nothing_of_a_model_is_a_pickle(run: str, tmp_path: Path) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/model", dst_path=str(tmp_path)))
+    for path in (each for each in folder.rglob("*") if each.is_file()):
+        assert path.suffix in {".pt2", ".py", ".txt", ".yaml", ""} or path.name == "MLmodel", path
+        assert not path.read_bytes().startswith(b"\x80"), path
+    with zipfile.ZipFile(folder / "artifacts" / "finder.pt2") as archive:
+        assert not any(archive.read(name).startswith((b"\x80", b"PK")) for name in archive.namelist())
+
+
+@pytest.mark.slow
+def test_mlflows_own_server_scores_cutouts(run: str, flux: np.ndarray, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["models", "serve", "-m", f"runs:/{run}/model", "-p", str(port), "--env-manager", "local"]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], env=environment, stdout=log, stderr=log)
+    try:
+        body = json.dumps({"inputs": {"flux": flux.tolist()}}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+        )
+        answer = None
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    answer = json.load(response)["predictions"]
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.5)
+    finally:
+        server.terminate()
+        server.wait()
+    assert answer is not None, (tmp_path / "log").read_text()
+    logits, probabilities = find(models.load(f"runs:/{run}/model", CPU).finder, flux, CPU)
+    np.testing.assert_allclose(answer["logit"], logits, atol=1e-5)
+    np.testing.assert_allclose(answer["probability"], probabilities, atol=1e-5)
+
+
+def test_its_network_takes_normalised_images(run: str) -> None:
+    network = models.load(f"runs:/{run}/model", CPU).network
+    assert network is not None
+    torch.manual_seed(2)
+    images = torch.rand(3, 1, 101, 101)
+    torch.manual_seed(2)
+    expected = architectures.create("lens_flow", bands=1).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), expected(images))
+
+
+def test_a_file_that_was_changed_is_refused(run: str) -> None:
+    folder = Path(store.MlflowClient().get_run(run).info.artifact_uri.removeprefix("file://")).parents[1]
+    (graph,) = folder.rglob("finder.pt2")
+    content = graph.read_bytes()
+    try:
+        graph.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(TrackingError, match="SHA-256 differs"):
+            models.load(f"runs:/{run}/model", CPU)
+    finally:
+        graph.write_bytes(content)
+
+
+def test_pickled_and_other_peoples_models_are_refused(run: str) -> None:
+    client = store.MlflowClient()
+    other = client.create_run(client.get_run(run).info.experiment_id).info.run_id
+    with mlflow.start_run(run_id=other):
+        mlflow.pytorch.log_model(torch.nn.Flatten(), name="model", serialization_format="pickle")
+    with pytest.raises(TrackingError, match="never pickled code"):
+        models.load(f"runs:/{other}/model", CPU)
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [("lens-finder", "not a model"), ("models:/none@champion", "none"), ("runs:/0000/model", "0000")],
+)
+def test_what_is_no_model_is_told_with_what_is_allowed(run: str, uri: str, told: str) -> None:
+    with pytest.raises(TrackingError, match=rf"{told}.*allowed: models:/NAME@ALIAS"):
+        models.load(uri, CPU)
