@@ -101,6 +101,8 @@ def show(name: str, storage: str) -> None:
         for each in found
     ]
     console.print(tables.table(["network", "trainings", "epochs spent", "best", "at epoch"], rows))
+    if found[0].forked_from:
+        click.echo(f"forked from {found[0].forked_from}")
     for each in found:
         if each.settings:
             click.echo(

@@ -26,6 +26,9 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--data", metavar="SET", help="Another set than the study's own."),
         click.option("--test-data", metavar="SET", help="A set of its own to test on."),
+        click.option(
+            "--fork", metavar="NEW", help="Begin another study of that name with the finished trainings that fit."
+        ),
         options.max_bad,
         options.device,
         options.storage,
@@ -135,6 +138,7 @@ def _opened(
     scale: str | None,
     data: str | None,
     test_data: str | None,
+    fork: str | None,
     max_bad: float,
     device: str | None,
     storage: str,
@@ -142,6 +146,7 @@ def _opened(
 ) -> tuple[Study, Bench, Storage, str]:
     """What the options of `of_a_study` ask for: the study, its data and device, both stores, MLflow's by address."""
     from orchestrator.learning import devices
+    from orchestrator.studies import fork as forks
     from orchestrator.studies import storage as storages
     from orchestrator.studies import study as studies
     from orchestrator.studies.bench import Bench
@@ -150,12 +155,17 @@ def _opened(
     asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
     sets = {"data": data, "test_data": test_data}
     asked = asked.model_copy(update={key: value for key, value in sets.items() if value is not None})
+    source, asked = asked.name, asked.model_copy(update={"name": fork or asked.name})
     chosen = devices.choose(device)
     uri = store.connect(tracking_uri)
     trials = storages.connect(storage)
     cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
     tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None
-    return asked, Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name), trials, uri
+    bench = Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name)
+    told = forks.fork(asked, source, trials, bench) if fork else None
+    if told:
+        click.echo(f"Study {asked.name}: {told}", err=True)
+    return asked, bench, trials, uri
 
 
 def _train(asked: Study, trials: Storage, bench: Bench, parent: str, told: str) -> None:

@@ -96,7 +96,7 @@ class Study(BaseModel):
         own = self.hyperparameters.get(architecture, {})
         return {**self.vary, **{f"hyperparameters.{key}": each for key, each in own.items()}}
 
-    def suggest(self, trial: optuna.Trial, architecture: str) -> Recipe:
+    def suggest(self, trial: optuna.trial.BaseTrial, architecture: str) -> Recipe:
         """Draw one training."""
         ranges = self.ranges(architecture)
         return self.recipe(architecture, {key: each.suggest(trial, key) for key, each in ranges.items()})

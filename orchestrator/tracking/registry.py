@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from orchestrator.errors import TrackingError
 from orchestrator.reports.results import Row, best
-from orchestrator.tracking.records import rows
+from orchestrator.tracking.records import original, rows
 from orchestrator.tracking.store import MlflowClient, database, mlflow
 
 CHAMPION = "champion"
@@ -59,7 +59,7 @@ def promote(study: str, metric: str = "val_auc") -> Version:
         if found is None:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it talks of what it does
                 warnings.simplefilter("ignore")
-                found = mlflow.register_model(f"runs:/{best.run_id}/model", name)
+                found = mlflow.register_model(f"runs:/{original(best.run_id)}/model", name)
         tags = {"run_id": best.run_id, "model": best.name, "epochs": str(best.epochs), "study": study}
         before = client.get_registered_model(name).aliases.get(CHAMPION)
         if before is not None and before != str(found.version):

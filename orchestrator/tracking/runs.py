@@ -48,8 +48,19 @@ def attached() -> bool:
     return "MLFLOW_RUN_ID" in os.environ
 
 
-def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "") -> str:
-    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made."""
+def begin(
+    experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "", since: int | None = None
+) -> str:
+    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made.
+
+    Args:
+        experiment: to record in.
+        kind: study, trial, row or whatever else it is.
+        name: for people.
+        parent: run to record it below.
+        study: its name.
+        since: when it was begun, in milliseconds since 1970; by default now.
+    """
     client = MlflowClient()
     tags = {"kind": kind, "study": study, "mlflow.runName": name, "git_commit": commit()}
     if attached():
@@ -58,7 +69,7 @@ def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, s
         return given
     if parent is not None:
         tags["mlflow.parentRunId"] = parent
-    return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    return str(client.create_run(experiment, since, tags, run_name=name).info.run_id)
 
 
 @contextmanager
