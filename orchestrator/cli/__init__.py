@@ -24,7 +24,7 @@ from orchestrator.cli.studies import studies, table
 from orchestrator.cli.sweep import extend, sweep, worker
 from orchestrator.cli.train import train
 from orchestrator.cli.ui import ui
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import AWAY, REFUSED, OrchestratorError, Unreachable, without_password
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -35,9 +35,15 @@ cores makes an epoch ten times as long."""
 
 
 class _Refusal(click.ClickException):
-    """One line for the user; the exit status is that of a wrong option."""
+    """One line for the user."""
 
-    exit_code = 2
+    exit_code = REFUSED
+
+
+class _Away(_Refusal):
+    """The same of a store or a disk that may do it later."""
+
+    exit_code = AWAY
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -59,12 +65,12 @@ class _Orchestrator(click.Group):
         try:
             return super().invoke(context)
         except OrchestratorError as error:
-            raise _Refusal(str(error)) from None
+            raise (_Away if isinstance(error, Unreachable) else _Refusal)(str(error)) from None
         except Exception as error:
             if not _of_a_store(error):
                 raise
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise _Refusal(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
+            reason = without_password(next(iter(str(error).splitlines()), type(error).__name__))
+            raise _Away(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             context.exit(STOPPED)

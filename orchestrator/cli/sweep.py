@@ -48,10 +48,11 @@ def sweep(workers: int, **given: Any) -> None:
     """
     from rich.console import Console
 
+    from orchestrator.errors import without_password
     from orchestrator.reports import tables
     from orchestrator.studies import doctor, launcher, plots
-    from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
+    from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
     from orchestrator.tracking import records, runs
 
@@ -70,6 +71,8 @@ def sweep(workers: int, **given: Any) -> None:
             launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
+        for network, reason in dropped(searches).items():
+            click.echo(f"dropped: {network}: {reason}")
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
@@ -79,7 +82,7 @@ def sweep(workers: int, **given: Any) -> None:
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):
         click.echo(f"Note: {note}.")
-    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(given['storage'])}.")
+    click.echo(without_password(f"{told}. Recorded in {uri} and {given['storage']}."))
 
 
 @click.command()

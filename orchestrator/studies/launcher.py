@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
 
-from orchestrator.errors import StudyError
+from orchestrator.errors import AWAY, REFUSED, StudyError
 
 LIVES = 5
 """How often a worker is replaced that dies of something else than a refusal."""
 
-REFUSED = 2
-"""Exit status of a worker that told why it cannot work."""
+REST = 10.0
+"""Seconds until a worker is replaced that a store kept from its work."""
 
 LOOK = 0.5
 """Seconds between looks at the workers."""
@@ -35,10 +36,14 @@ def launch(options: Mapping[str, str], count: int, device: torch.device) -> None
     Raises:
         StudyError: a worker refused to work, or died too often.
     """
-    workers = {number: _start(options, number, count, device) for number in range(count)}
-    deaths = 0
+    due = dict.fromkeys(range(count), 0.0)  # number of a worker that is to be started → when
+    workers: dict[int, subprocess.Popen[bytes]] = {}
+    deaths: Counter[int] = Counter()
     try:
-        while workers:
+        while due or workers:
+            for number in [each for each, at in due.items() if at <= time.monotonic()]:
+                del due[number]
+                workers[number] = _start(options, number, count, device)
             time.sleep(LOOK)
             for number, worker in list(workers.items()):
                 status = worker.poll()
@@ -48,10 +53,10 @@ def launch(options: Mapping[str, str], count: int, device: torch.device) -> None
                 if status == REFUSED:
                     raise StudyError("a worker refused to work, for the reason it told above")
                 if status != 0:
-                    deaths += 1
-                    if deaths > LIVES:
-                        raise StudyError(f"workers died {deaths} times, the last with status {status}")
-                    workers[number] = _start(options, number, count, device)
+                    deaths[number] += 1
+                    if deaths[number] > LIVES:
+                        raise StudyError(f"a worker died {deaths[number]} times, at last with status {status}")
+                    due[number] = time.monotonic() + (REST if status == AWAY else 0)
     finally:
         for worker in workers.values():
             worker.terminate()

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from orchestrator.studies.domination import DROPPED
 from orchestrator.studies.fork import FROM
 from orchestrator.studies.search import origin_of
 from orchestrator.studies.storage import Storage, failure_lines, quiet
@@ -33,6 +34,7 @@ class Overview:
         compared: the epoch count at which the most trainings have a value; settings are compared there.
         failures: what failed for good, a line each.
         forked_from: the study that it was begun from, or None.
+        dropped: why nothing new is begun for it, or None.
     """
 
     architecture: str
@@ -45,6 +47,7 @@ class Overview:
     compared: int
     failures: tuple[str, ...]
     forked_from: str | None
+    dropped: str | None
 
 
 def overview(study: str, storage: Storage) -> Iterator[Overview]:
@@ -78,6 +81,7 @@ def _of(architecture: str, searched: optuna.Study) -> Overview:
         compared,
         tuple(failure_lines(searched)),
         searched.user_attrs.get(FROM),
+        searched.user_attrs.get(DROPPED),
     )
 
 

@@ -109,14 +109,14 @@ def row(run_id: str) -> Row:
     return _row(run)
 
 
-def scores(run_id: str) -> Scores:
+def scores(run_id: str, name: str = "scores.csv") -> Scores:
     """Every score of a row or an evaluation, of the objects with a label.
 
     Raises:
         TrackingError: none are attached.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return scorelist.read(download(run_id, "scores.csv", Path(folder)), "logit", "is_lens")
+        return scorelist.read(download(run_id, name, Path(folder)), "logit", "is_lens")
 
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:

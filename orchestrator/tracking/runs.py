@@ -38,7 +38,7 @@ from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
 from orchestrator.reports.results import RAW
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
 
@@ -78,19 +78,15 @@ def running(run_id: str) -> Iterator[None]:
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
     log_tags(run_id, {"host": platform.node(), "pid": str(os.getpid())})  # who to ask whether it still runs
-    status = "FAILED"
     try:
         yield
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        status = "KILLED"
+    except BaseException as error:
+        with briefly(), contextlib.suppress(Exception):  # the store itself may be what failed
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            if isinstance(error, Exception):
+                log_text(run_id, traceback.format_exc(), "traceback.txt")
         raise
-    except Exception:
-        with contextlib.suppress(Exception):  # the store itself may be what failed
-            log_text(run_id, traceback.format_exc(), "traceback.txt")
-        raise
-    finally:
-        client.set_terminated(run_id, status)
+    client.set_terminated(run_id, "FINISHED")
 
 
 def leave(run_id: str) -> None:
