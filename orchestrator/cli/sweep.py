@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import options
-from orchestrator.cli.progress import bar, epoch_line, open_set
+from orchestrator.cli.progress import bar, board, epoch_line, open_set
 
 if TYPE_CHECKING:
     from orchestrator.learning.training import Epoch
@@ -50,7 +50,7 @@ def sweep(workers: int, **given: Any) -> None:
 
     from orchestrator.errors import without_password
     from orchestrator.reports import tables
-    from orchestrator.studies import doctor, launcher, plots
+    from orchestrator.studies import doctor, launcher, plots, standing
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
@@ -68,7 +68,8 @@ def sweep(workers: int, **given: Any) -> None:
             options = {
                 f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
             }
-            launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device)
+            with board(told, lambda: standing.look(asked, searches)) as show:
+                launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device, show)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
         for network, reason in dropped(searches).items():
