@@ -78,7 +78,7 @@ def sweep(workers: int, **given: Any) -> None:
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
         if asked.search != "grid":
-            runs.log_text(parent, plots.search_page(asked, searches), "search.html")
+            runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):

@@ -154,7 +154,9 @@ def results(study: str) -> Results:
         return {row.run_id: json.loads(text(row.run_id, name)) for row in shown if has(row.run_id, name)}
 
     curves, binned, worst = map(read, ("roc.json", "completeness.json", "mistakes.json"))
-    return Results(study, definition, table, trials(study, metric), shown, curves, binned, worst)
+    return Results(
+        study, definition, table, trials(study, metric), shown, curves, binned, worst, _of_study(study, "search.json")
+    )
 
 
 def unfinished() -> list[Unfinished]:
@@ -189,9 +191,7 @@ def metrics(run_id: str) -> dict[str, float]:
 
 def study_definition(study: str) -> dict[str, Any]:
     """What a study's run says of it: its description, its scale, what it maximises; empty without such a run."""
-    found = find_study(study)
-    about = text(found, "study.json") if found and has(found, "study.json") else "{}"
-    return dict(json.loads(about))
+    return _of_study(study, "study.json")
 
 
 def original(run_id: str) -> str:
@@ -234,6 +234,12 @@ def _holder(run_id: str, name: str) -> str | None:
         return run_id
     before = _run(run_id).data.tags.get(ORIGINAL)
     return _holder(before, name) if before else None
+
+
+def _of_study(study: str, name: str) -> dict[str, Any]:
+    """A JSON file that is attached to a study's run; empty where there is none."""
+    found = find_study(study)
+    return dict(json.loads(text(found, name) if found and has(found, name) else "{}"))
 
 
 def _row(run: Any) -> Row:

@@ -37,7 +37,9 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
+from orchestrator.reports.page import page as write_page
 from orchestrator.reports.results import RAW
+from orchestrator.reports.search import Search, networks
 from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
@@ -211,6 +213,12 @@ def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
     )
     plain = [{**asdict(each), "picture": base64.b64encode(each.picture).decode()} for each in worst]
     log_text(run_id, json.dumps(plain), "mistakes.json")
+
+
+def log_search(run_id: str, search: Search, study: str, description: str) -> None:
+    """Attach the figures of a search, as a page for a person and once more for the report."""
+    log_text(run_id, write_page(f"Search of study {study}", description, networks(search)), "search.html")
+    log_text(run_id, json.dumps(search), "search.json")
 
 
 def log_files(run_id: str, files: Mapping[str, bytes], folder: str) -> None:
