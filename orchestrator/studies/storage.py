@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import sqlite3
@@ -71,7 +70,6 @@ def connect(url: str = DEFAULT) -> Storage:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
             )
-            logging.getLogger("urllib3.connectionpool").disabled = False  # alembic silences what others have to say
             if path:
                 with sqlite3.connect(path) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")

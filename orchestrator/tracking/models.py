@@ -16,7 +16,7 @@ from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import TrackingError
 from orchestrator.learning.inference import evaluating
 from orchestrator.learning.recipe import Recipe
-from orchestrator.tracking.store import MlflowException, mlflow
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 ALLOWED = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model"
 
@@ -57,6 +57,7 @@ def log(run_id: str, network: nn.Module, recipe: Recipe, cutouts: Cutouts) -> No
                 "size": shape[-1],
             },
         )
+    MlflowClient().update_run(run_id, status="RUNNING")  # MLflow has said that it is finished
     network.to(device)
 
 

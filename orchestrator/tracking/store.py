@@ -25,12 +25,12 @@ DEFAULT = "sqlite:///mlflow.db"
 SERVERS = ("http://", "https://", "postgresql", "mysql", "mssql")
 
 PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""MLflow tries again after 0, 2, 4, 8, 16 and 32 seconds: that bridges a server's restart, and ends after a minute;
-its defaults take over four. The environment may say otherwise."""
+"""MLflow tries again after 0, 2, 4, 8, 16, 32 and 64 seconds: that bridges a server's restart, and ends after two
+minutes; its defaults take over four. The environment may say otherwise."""
 
 TOLD_EVERY = 60.0
 """Seconds between two lines that say of a server that it does not answer."""
@@ -61,6 +61,7 @@ def connect(uri: str | None = None) -> str:
     for key, value in PATIENCE.items():
         os.environ.setdefault(key, value)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # passwords and all
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path = database(uri)
@@ -119,7 +120,7 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def briefly() -> Iterator[None]:
-    """Ask a server once or twice, for five seconds each, instead of for a minute."""
+    """Ask a server once or twice, for five seconds each, instead of for minutes."""
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     before = {key: os.environ.pop(key, None) for key in patience}
     os.environ.update(patience)
@@ -142,13 +143,14 @@ class _Waiting(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if time.monotonic() - self._told > TOLD_EVERY:
             self._told = time.monotonic()
-            sys.stderr.write(f"{self._uri} does not answer; trying again for about a minute\n")
+            sys.stderr.write(f"{self._uri} does not answer; trying again for about two minutes\n")
 
 
 def _tell_of_waiting(uri: str) -> None:
     logger = logging.getLogger("urllib3.connectionpool")
     logger.handlers = [_Waiting(uri)]
     logger.propagate = False
+    logger.setLevel(logging.WARNING)  # whoever logs a model quietens the root
 
 
 def _first_line(error: Exception) -> str:

@@ -199,9 +199,7 @@ def test_a_tracking_server_that_is_away_for_a_while_is_waited_for(
     launcher = sweep(at, "--tracking-uri", uri)
     lines_until(launcher, "epoch 4/")
     os.killpg(running.pid, signal.SIGKILL)
-    killed = time.monotonic()
     lines_until(launcher, f"{uri} does not answer")
-    assert time.monotonic() - killed < 10
     time.sleep(15)
     begin()
     _, told = launcher.communicate(timeout=240)
@@ -211,7 +209,7 @@ def test_a_tracking_server_that_is_away_for_a_while_is_waited_for(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes wait for a server for two seconds instead of a minute."""
+    """Processes wait for a server for two seconds instead of two minutes."""
     monkeypatch.setitem(ENVIRONMENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
