@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import options
-from orchestrator.cli.progress import bar, epoch_line, open_set
+from orchestrator.cli.progress import bar, board, epoch_line, open_set
 
 if TYPE_CHECKING:
     from orchestrator.learning.training import Epoch
@@ -26,6 +26,9 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--data", metavar="SET", help="Another set than the study's own."),
         click.option("--test-data", metavar="SET", help="A set of its own to test on."),
+        click.option(
+            "--fork", metavar="NEW", help="Begin another study of that name with the finished trainings that fit."
+        ),
         options.max_bad,
         options.device,
         options.storage,
@@ -45,10 +48,11 @@ def sweep(workers: int, **given: Any) -> None:
     """
     from rich.console import Console
 
+    from orchestrator.errors import without_password
     from orchestrator.reports import tables
-    from orchestrator.studies import doctor, launcher, plots
-    from orchestrator.studies import storage as storages
+    from orchestrator.studies import doctor, launcher, plots, standing
     from orchestrator.studies import sweep as sweeps
+    from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
     from orchestrator.tracking import records, runs
 
@@ -64,19 +68,22 @@ def sweep(workers: int, **given: Any) -> None:
             options = {
                 f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
             }
-            launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device)
+            with board(told, lambda: standing.look(asked, searches)) as show:
+                launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device, show)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
+        for network, reason in dropped(searches).items():
+            click.echo(f"dropped: {network}: {reason}")
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
         if asked.search != "grid":
-            runs.log_text(parent, plots.search_page(asked, searches), "search.html")
+            runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):
         click.echo(f"Note: {note}.")
-    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(given['storage'])}.")
+    click.echo(without_password(f"{told}. Recorded in {uri} and {given['storage']}."))
 
 
 @click.command()
@@ -135,6 +142,7 @@ def _opened(
     scale: str | None,
     data: str | None,
     test_data: str | None,
+    fork: str | None,
     max_bad: float,
     device: str | None,
     storage: str,
@@ -142,6 +150,7 @@ def _opened(
 ) -> tuple[Study, Bench, Storage, str]:
     """What the options of `of_a_study` ask for: the study, its data and device, both stores, MLflow's by address."""
     from orchestrator.learning import devices
+    from orchestrator.studies import fork as forks
     from orchestrator.studies import storage as storages
     from orchestrator.studies import study as studies
     from orchestrator.studies.bench import Bench
@@ -150,12 +159,17 @@ def _opened(
     asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
     sets = {"data": data, "test_data": test_data}
     asked = asked.model_copy(update={key: value for key, value in sets.items() if value is not None})
+    source, asked = asked.name, asked.model_copy(update={"name": fork or asked.name})
     chosen = devices.choose(device)
     uri = store.connect(tracking_uri)
     trials = storages.connect(storage)
     cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
     tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None
-    return asked, Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name), trials, uri
+    bench = Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name)
+    told = forks.fork(asked, source, trials, bench) if fork else None
+    if told:
+        click.echo(f"Study {asked.name}: {told}", err=True)
+    return asked, bench, trials, uri
 
 
 def _train(asked: Study, trials: Storage, bench: Bench, parent: str, told: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from orchestrator.studies.storage import Storage, is_dead, requeue
-from orchestrator.studies.trial import CHECKPOINTS
+from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, UNRECORDED, catch_up, unrecorded
 from orchestrator.tracking import records, runs
 
 
@@ -73,12 +73,28 @@ def _checkpoints() -> Iterator[Finding]:
         if path.suffix == ".partial" and is_dead({"host": platform.node(), "pid": path.suffixes[-2].lstrip(".")}):
             yield Finding(f"{path} is half a checkpoint", "delete it", path.unlink)
         elif path.suffix == ".pt":
-            try:
-                run_id = str(torch.load(path, map_location="cpu", weights_only=True)["notes"]["run_id"])
-            except Exception:  # a broken file can raise anything
-                yield Finding(
-                    f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink
-                )
-                continue
-            if not records.exists(run_id):
-                yield Finding(f"{path} is of run {run_id}, which is not in this store", "delete it", path.unlink)
+            yield from _checkpoint(path)
+
+
+def _checkpoint(path: Path) -> Iterator[Finding]:
+    try:
+        notes = torch.load(path, map_location="cpu", weights_only=True)["notes"]
+        run_id = str(notes["run_id"])
+    except Exception:  # a broken file can raise anything
+        yield Finding(f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink)
+        return
+    if not records.exists(run_id):
+        remedy = ("look for the store it is of", None) if UNRECORDED in notes else ("delete it", path.unlink)
+        yield Finding(f"{path} is of run {run_id}, which is not in this store", *remedy)
+        return
+    missing = unrecorded(run_id, notes)
+    at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())
+    if missing and not at_work:  # else it is recorded before the training goes on
+        epochs = f"epoch {min(missing)}" if len(missing) == 1 else f"epochs {min(missing)} to {max(missing)}"
+        what = f"{epochs} of run {run_id} not recorded, as the store failed; {path} has the metrics"
+
+        def upload() -> None:
+            catch_up(run_id, notes)
+            runs.log_file(run_id, path, CHECKPOINT)
+
+        yield Finding(what, "record them, and attach the checkpoint", upload)

@@ -17,9 +17,9 @@ import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from orchestrator.errors import StudyError
+from orchestrator.errors import StudyError, Unreachable, without_password
 from orchestrator.tracking.store import database
 
 DEFAULT = "sqlite:///optuna.db"
@@ -52,11 +52,13 @@ def connect(url: str = DEFAULT) -> Storage:
     """Open Optuna's storage, made on first use under a lock.
 
     Raises:
-        StudyError: it cannot be opened; the message does not tell its password.
+        StudyError: it cannot be opened.
+        Unreachable: its server does not answer. Neither message tells its password.
     """
     path = database(url)
     if path is None and not url.startswith("postgresql"):
-        raise StudyError(f"{shown(url)}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
+        told = without_password(url)
+        raise StudyError(f"{told}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
     try:
         with quiet(), ExitStack() as locked:
             if path:
@@ -73,15 +75,9 @@ def connect(url: str = DEFAULT) -> Storage:
                     connection.execute("PRAGMA journal_mode=WAL")
             return storage
     except (SQLAlchemyError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
-        reason = str(error).splitlines()[0].replace(url, shown(url))
-        raise StudyError(f"{shown(url)}: cannot open this Optuna storage: {reason}") from None
-
-
-def shown(url: str) -> str:
-    """An address without its password."""
-    before, at, host = url.rpartition("@")
-    scheme, _, user = before.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}@{host}" if at else url
+        kind = Unreachable if path is None and isinstance(error, OperationalError) else StudyError
+        reason = str(error).splitlines()[0]
+        raise kind(without_password(f"{url}: cannot open this Optuna storage: {reason}")) from None
 
 
 class Claim:
