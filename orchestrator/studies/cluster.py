@@ -21,10 +21,13 @@ from orchestrator.tracking.store import database
 PATIENCE = 10
 """Seconds in which a cluster has to answer: Ray's own patience is minutes, and may end in a crash."""
 
+TOLD_BY_US = "Raylet is terminated|The node with node id|A worker died or was killed"
+"""How Ray begins to tell, in dozens of lines, that it lost a node or a worker."""
+
 QUIET = {
     "RAY_COLOR_PREFIX": "0",
-    "RAY_DEDUP_LOGS_ALLOW_REGEX": ".",  # epochs of two trainings are no repeated message
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "Raylet is terminated|marked dead|worker died or was killed",  # we tell it in one line
+    "RAY_DEDUP_LOGS_ALLOW_REGEX": rf"\A(?!{TOLD_BY_US})",  # epochs of two trainings are no repeated message
+    "RAY_DEDUP_LOGS_SKIP_REGEX": rf"\A({TOLD_BY_US})",
 }
 """How Ray passes on what tasks print; it reads this when it is imported."""
 
