@@ -73,7 +73,7 @@ def launch(
                 raise error.cause from None
             except RayError as error:
                 reap([name])
-                reason = str(error).partition(". ")[0] or type(error).__name__
+                reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
                 if deaths == LIVES:
                     raise StudyError(f"a worker died {deaths + 1} times, the last time so: {reason}") from None
                 tell(f"A worker is replaced: {reason}.")
