@@ -101,7 +101,7 @@ def test_the_worker_script_works_requeues_itself_on_a_signal_and_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_ray_script_works_on_two_nodes_and_on_a_signal_requeues_itself_and_leaves_nothing_running(
+def test_the_ray_script_works_on_two_nodes_requeues_itself_on_a_signal_and_leaves_nothing_running(
     submit: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="ray, of the extra dev, is not installed")
@@ -110,6 +110,7 @@ def test_the_ray_script_works_on_two_nodes_and_on_a_signal_requeues_itself_and_l
         told = _end(submit("ray", SLURM_JOB_ID=number, SLURM_JOB_NUM_NODES="2"))
         assert (tmp_path / "requeued").read_text() == f"requeue {number}\n"
         assert len(set(re.findall(r"worker pid=\d+", told))) == 2
+        assert "The same command goes on from here" in told
         assert _processes_of(f"/tmp/ray-{number}/") == []
         assert "nothing to mend" in call(tmp_path / "work", "doctor")
     finally:
@@ -122,7 +123,7 @@ def _end(job: subprocess.Popen[str]) -> str:
     """Send it the signal that Slurm sends before its time is up, as soon as it is well under way."""
     told = lines_until(job, "epoch 4")
     job.send_signal(signal.SIGTERM)
-    told += job.communicate(timeout=60)[1]
+    told += job.communicate(timeout=120)[1]
     assert job.returncode == 0, told
     return told
 

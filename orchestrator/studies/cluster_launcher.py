@@ -20,8 +20,8 @@ LIVES = 3
 FAREWELL = 30.0
 """Seconds that workers have to give back their trials when the sweep is interrupted."""
 
-TAKEN_ALONG = ("AWS_", "MLFLOW_", "PG")
-"""What variables begin with that say how to come at the stores."""
+TAKEN_ALONG = ("AWS_", "GOMP_", "MLFLOW_", "PG")
+"""What variables begin with that say how to come at the stores, and how threads wait."""
 
 
 def launch(
@@ -44,7 +44,7 @@ def launch(
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    threads = {"OMP_NUM_THREADS": str(share.cpus), "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "")}
+    threads = {"OMP_NUM_THREADS": str(share.cpus)}
     hidden = {} if share.gpus else {"CUDA_VISIBLE_DEVICES": ""}
     task: Any = ray.remote(
         num_cpus=share.cpus,

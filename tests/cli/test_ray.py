@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,36 +42,24 @@ def until_two_are_at_it(driver: subprocess.Popen[str]) -> str:
     raise AssertionError(told)
 
 
-def statuses(at: Path) -> set[str]:
-    client = MlflowClient(f"sqlite:///{at}/mlflow.db")
-    return {run.info.status for run in client.search_runs([each.experiment_id for each in client.search_experiments()])}
-
-
 @pytest.mark.slow
-def test_a_sweep_that_is_interrupted_and_then_loses_a_node_ends_as_if_nothing_had_happened(
+def test_what_a_lost_node_was_training_goes_on_elsewhere(
     cluster: Any, tmp_path: Path, small_space: Path, undisturbed: Results  # noqa: F811
 ) -> None:  # fmt: skip
     at, second = folder(tmp_path, small_space), cluster.add_node(**NODE)
-    interrupted = sweep(at, "--engine", "ray", "--address", cluster.address)
-    before = until_two_are_at_it(interrupted)
-    interrupted.send_signal(signal.SIGINT)
-    before += interrupted.communicate(timeout=60)[1]
-    assert interrupted.returncode == 130, before
-    assert "goes on from here" in before
-    assert "Traceback" not in before
-    assert statuses(at) == {"FINISHED", "KILLED"}  # rows; the study and its trainings
-
-    again = sweep(at, "--engine", "ray", "--address", cluster.address, "--gpus-per-trial", "0.5")
-    after = until_two_are_at_it(again)
+    driver = sweep(at, "--engine", "ray", "--address", cluster.address, "--gpus-per-trial", "0.5")
+    told = until_two_are_at_it(driver)
     cluster.remove_node(second, allow_graceful=False)
-    table, told = again.communicate(timeout=120)
-    after += told
-    assert again.returncode == 0, after
-    assert after.count("A worker is replaced: ") == 1
-    assert "raylet" not in table + after
-    assert (before + after).count("  epoch 1 ") == 3  # what was interrupted did not begin anew
+    table, rest = driver.communicate(timeout=240)
+    told += rest
+    assert driver.returncode == 0, told
+    assert told.count("A worker is replaced: ") == 1
+    assert "raylet" not in table + told
+    assert told.count("  epoch 1 ") == 3  # none began anew
     check(at, undisturbed)
-    assert statuses(at) == {"FINISHED"}
+    client = MlflowClient(f"sqlite:///{at}/mlflow.db")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.slow
