@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from orchestrator.cli.progress import bar, board, epoch_line, open_set
 if TYPE_CHECKING:
     from orchestrator.learning.training import Epoch
     from orchestrator.studies.bench import Bench
+    from orchestrator.studies.cluster import Node
     from orchestrator.studies.storage import Storage
     from orchestrator.studies.study import Study
 
@@ -40,8 +42,18 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @of_a_study
-@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that train; GPUs are shared out.")
-def sweep(workers: int, **given: Any) -> None:
+@click.option("--workers", type=click.IntRange(1), help="Processes that train; GPUs are shared out.  [default: 1]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where workers are started.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: auto]"
+)
+@click.option(
+    "--gpus-per-trial",
+    metavar="N",
+    type=click.FloatRange(0),
+    help="Of the Ray cluster, such as 0.5; there are as many workers as fit.  [default: 1 where there are any]",
+)
+def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial: float | None, **given: Any) -> None:
     """Train what a study asks for and is not done yet, extend what earns it, and print the table.
 
     Interrupted and run again, it goes on where it stopped.
@@ -50,13 +62,16 @@ def sweep(workers: int, **given: Any) -> None:
 
     from orchestrator.errors import without_password
     from orchestrator.reports import tables
-    from orchestrator.studies import doctor, launcher, plots, standing
+    from orchestrator.studies import cluster, cluster_launcher, doctor, launcher, plots, standing
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
     from orchestrator.tracking import records, runs
 
+    nodes = _connected(engine, address, gpus_per_trial)
+    share = cluster.share_out(nodes, workers, gpus_per_trial) if nodes else None
     asked, bench, trials, uri = _opened(**given)
+    cluster.refuse_sqlite(nodes, given["storage"], uri)
     told = f"Study {asked.name}" + (f" (scale: {asked.scale})" if asked.scale else "")
     if asked.may_be("schedule", "cosine"):
         click.echo("A cosine schedule depends on the epochs asked for: each count is a training of its own.", err=True)
@@ -64,7 +79,11 @@ def sweep(workers: int, **given: Any) -> None:
     parent = sweeps.begin(bench.experiment, asked)
     searches = sweeps.opened(asked, trials, bench)
     with runs.running(parent):
-        if workers > 1:
+        if share is not None:
+            work = functools.partial(_work, **{**given, "tracking_uri": uri})
+            reap = functools.partial(doctor.reap, trials)
+            cluster_launcher.launch(work, share, reap, functools.partial(click.echo, err=True))
+        elif workers is not None and workers > 1:
             options = {
                 f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
             }
@@ -94,11 +113,7 @@ def worker(**given: Any) -> None:
     All workers of a study share its storage and its MLflow store. It neither extends trainings nor prints a table;
     `orchestrator sweep` does, once all is done.
     """
-    from orchestrator.studies import sweep as sweeps
-
-    asked, bench, trials, _ = _opened(**given)
-    parent = sweeps.joined(bench.experiment, asked, trials)
-    sweeps.sweep(asked, trials, bench, parent, _line)
+    _work(**given)
 
 
 @click.command()
@@ -170,6 +185,27 @@ def _opened(
     if told:
         click.echo(f"Study {asked.name}: {told}", err=True)
     return asked, bench, trials, uri
+
+
+def _connected(engine: str, address: str | None, gpus_per_trial: float | None) -> list[Node]:
+    """The nodes of the Ray cluster, which stays connected until the command ends; none for another engine."""
+    from orchestrator.studies import cluster
+
+    if engine == "ray":
+        return click.get_current_context().with_resource(cluster.connected(address or "auto"))
+    for option, value in (("--address", address), ("--gpus-per-trial", gpus_per_trial)):
+        if value is not None:
+            raise click.UsageError(f"{option} is of Ray (allowed with --engine ray)")
+    return []
+
+
+def _work(**given: Any) -> None:
+    """Be a worker."""
+    from orchestrator.studies import sweep as sweeps
+
+    asked, bench, trials, _ = _opened(**given)
+    parent = sweeps.joined(bench.experiment, asked, trials)
+    sweeps.sweep(asked, trials, bench, parent, _line)
 
 
 def _train(asked: Study, trials: Storage, bench: Bench, parent: str, told: str) -> None:

@@ -8,7 +8,7 @@ import platform
 import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,9 @@ KEY = 5_050_211
 """Of the lock that PostgreSQL keeps for us."""
 
 Storage = optuna.storages.RDBStorage
+
+Dead = Callable[[Mapping[str, Any]], bool]
+"""Whether the process that a trial or a run is known to be in has ended."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, without tracebacks
 
@@ -111,8 +114,14 @@ class Claim:
                 connection.execute(text(f"SELECT pg_advisory_unlock({KEY})"))
 
 
-def requeue(searched: optuna.Study) -> None:
-    """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another."""
+def requeue(searched: optuna.Study, dead: Dead | None = None) -> None:
+    """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another.
+
+    Args:
+        searched: the study.
+        dead: tells whether a process is; by default `is_dead`.
+    """
+    dead = dead or is_dead
     with quiet():
         optuna.storages.fail_stale_trials(searched)
     trials = searched.get_trials(deepcopy=False)
@@ -120,7 +129,7 @@ def requeue(searched: optuna.Study) -> None:
         trial.user_attrs.get("failed_trial") for trial in trials
     }
     for trial in trials:
-        if trial.state == TrialState.RUNNING and is_dead(trial.user_attrs):
+        if trial.state == TrialState.RUNNING and dead(trial.user_attrs):
             searched.tell(trial.number, state=TrialState.FAIL)
         elif trial.state != TrialState.FAIL or gave_up(trial):
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import shutil
 import time
@@ -27,6 +26,7 @@ from orchestrator.studies.search import LEGS, More, Step, Wait, next_step, origi
 from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
+from orchestrator.tracking import runs
 from orchestrator.tracking.store import MlflowException
 
 Watch = Callable[[str, int, Epoch, int], None]
@@ -115,7 +115,7 @@ def _train(
     searched.sampler = sampler(study, len(searched.get_trials(deepcopy=False)))
 
     def objective(trial: optuna.Trial) -> float:
-        about = {"host": platform.node(), "pid": os.getpid(), "origin": origin_of(trial), "until": until(study, trial)}
+        about = {**runs.process(), "origin": origin_of(trial), "until": until(study, trial)}
         for key, value in about.items():
             trial.set_user_attr(key, value)
         try:

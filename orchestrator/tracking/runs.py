@@ -76,12 +76,18 @@ def begin(
     return str(client.create_run(experiment, since, tags, run_name=name).info.run_id)
 
 
+def process() -> dict[str, str]:
+    """What this process is known by when it is asked later whether it still works."""
+    worker = os.environ.get("ORCHESTRATOR_WORKER", "none")  # its name, where a cluster has started it
+    return {"host": platform.node(), "pid": str(os.getpid()), "worker": worker}
+
+
 @contextmanager
 def running(run_id: str) -> Iterator[None]:
     """Say in the end how it ended: finished, failed, or killed by Ctrl-C or before its end."""
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
-    log_tags(run_id, {"host": platform.node(), "pid": str(os.getpid())})  # who to ask whether it still runs
+    log_tags(run_id, process())
     try:
         yield
     except BaseException as error:

@@ -67,13 +67,15 @@ def sweep(at: Path, *options: str) -> subprocess.Popen[str]:
     return start("sweep", "--study", "faulty.toml", *options, at=at)
 
 
-def lines_until(process: subprocess.Popen[str], wanted: str, count: int = 1) -> None:
-    """Read what a process says until it has said something so often."""
+def lines_until(process: subprocess.Popen[str], wanted: str, count: int = 1) -> str:
+    """What a process says until it has said something so often."""
+    told = ""
     assert process.stderr is not None
     for line in process.stderr:
+        told += line
         count -= wanted in line
         if count == 0:
-            return
+            return told
     raise AssertionError(f"it ended with {process.wait()} and did not say {wanted!r}")
 
 
