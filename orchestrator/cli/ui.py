@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 import click
@@ -24,12 +23,7 @@ def ui(port: int, tracking_uri: str | None) -> None:
     if uri.startswith(("http://", "https://")):
         click.echo(f"The store is a server already: open {uri}")
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port just left would count as taken
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise click.BadParameter(f"{HOST}:{port}: {error.strerror}; choose another", param_hint="--port") from None
+    options.free(HOST, port)
     click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # 13 processes that nothing here needs
     where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]

@@ -55,7 +55,8 @@ def read_image(path: Path) -> Image:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableCutout(f"{path}: {error.strerror or error}") from None
-    return images(content, str(path))[0]
+    image: Image = images(content, str(path))[0]
+    return image
 
 
 def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
@@ -67,14 +68,13 @@ def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
     Args:
         content: of the file, whole.
         name: of the file, for what is told.
-        bands: several that the file holds, in extensions of these names or one after the other; by default the
-            first image is taken.
+        bands: names of the extensions that hold the images; by default the first image there is.
 
     Returns:
         (bands or 1, SIZE, SIZE) float32, in the file's units; some pixels may be NaN or infinite, not all of a band.
 
     Raises:
-        UnreadableCutout: no FITS, no image, another number of them, another shape, or no finite pixel.
+        UnreadableCutout: no FITS, no such image, another shape, or no finite pixel.
     """
     plain = None if bands else _plain(content)
     found = _unusual(content, name, bands) if plain is None else plain[None]
@@ -120,10 +120,8 @@ def _unusual(content: bytes, name: str, bands: Sequence[str]) -> Image:
             warnings.simplefilter("ignore")
             # Decompressing a damaged tile can end the process, not only fail.
             with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=True) as units:
-                holding = (
-                    unit for unit in units if isinstance(unit, fits.PrimaryHDU | fits.ImageHDU) and unit.size
-                )
-                chosen = _of_bands(list(holding), name, bands) if bands else list(islice(holding, 1))
+                holding = (unit for unit in units if isinstance(unit, fits.PrimaryHDU | fits.ImageHDU) and unit.size)
+                chosen = _named(list(holding), bands, name) if bands else list(islice(holding, 1))
                 for unit in chosen:
                     _check_shape(unit, content, name)
                 if chosen:
@@ -137,16 +135,12 @@ def _unusual(content: bytes, name: str, bands: Sequence[str]) -> Image:
     raise UnreadableCutout(f"{name}: holds no image{tiles}")
 
 
-def _of_bands(units: list[fits.PrimaryHDU], name: str, bands: Sequence[str]) -> list[fits.PrimaryHDU]:
-    """The units of these bands, by their names or, if there are as many, in their order."""
+def _named(units: list[fits.PrimaryHDU], bands: Sequence[str], name: str) -> list[fits.PrimaryHDU]:
     named = {unit.name: unit for unit in units}
-    if named.keys() >= set(bands):
-        return [named[band] for band in bands]
-    if units and len(units) != len(bands):
-        raise UnreadableCutout(
-            f"{name}: {len(units)} images; {len(bands)} are expected, or extensions named {', '.join(bands)}"
-        )
-    return units
+    missing = [band for band in bands if band not in named]
+    if missing:
+        raise UnreadableCutout(f"{name}: no image in an extension named {', '.join(missing)}")
+    return [named[band] for band in bands]
 
 
 def _check_shape(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:
