@@ -10,6 +10,7 @@ import io
 import math
 import re
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -102,7 +103,7 @@ def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
     """
     names = [band.name for band in imaging.bands]
     whole: list[Sent] = []
-    by_object: dict[str, dict[str, Upload]] = {}
+    by_object: defaultdict[str, dict[str, Upload]] = defaultdict(dict)
     for each in uploads:
         if each.field not in (WHOLE, BY_BAND):
             raise DataError(one_of("field", each.field, (WHOLE, BY_BAND)))
@@ -111,8 +112,10 @@ def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
         identifier, band = _challenge_name(each, imaging)
         if len(names) == 1 or band is None:
             whole.append(_whole(each, names))
-        elif by_object.setdefault(identifier, {}).setdefault(band, each) is not each:
+        elif band in by_object[identifier]:
             raise DataError(f"{each.name}: sent twice")
+        else:
+            by_object[identifier][band] = each
 
     ordered = [each for each in uploads if each.field == BY_BAND]
     if len(ordered) % len(names):

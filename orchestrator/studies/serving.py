@@ -192,6 +192,8 @@ def app(model: Model, device: torch.device, largest: int) -> FastAPI:
                 raise HTTPException(408, f"the request did not come in {PATIENCE} seconds") from None
             except ClientDisconnect:
                 raise HTTPException(400, "the request ended early") from None
+            except asyncio.CancelledError:
+                raise HTTPException(503, "the server stops") from None
             objects = await asyncio.wrap_future(served.state.line.add(read))
         if not objects:
             raise DataError("no cutouts in the request")
