@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ def ui(port: int, optuna: bool, optuna_port: int, storage: str, tracking_uri: st
     if uri.startswith(("http://", "https://")):
         click.echo(f"The store is a server already: open {without_password(uri)}")
     else:
-        _refuse_if_taken(port, "--port")
+        options.free(HOST, port)
         where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
         commands.append([sys.executable, "-m", "mlflow", "server", *where])
         click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
@@ -49,20 +48,11 @@ def ui(port: int, optuna: bool, optuna_port: int, storage: str, tracking_uri: st
         if path is not None and not path.exists():
             raise click.BadParameter(f"{path}: there is no such storage; a sweep makes it", param_hint="--storage")
         storages.connect(storage)
-        _refuse_if_taken(optuna_port, "--optuna-port")
+        options.free(HOST, optuna_port, "--optuna-port")
         dashboard = str(Path(sys.executable).with_name("optuna-dashboard"))
         commands.append([dashboard, storage, "--host", HOST, "--port", str(optuna_port)])
         click.echo(f"Open http://{HOST}:{optuna_port}/dashboard for searches")
     _serve(commands)
-
-
-def _refuse_if_taken(port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port just left would count as taken
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise click.BadParameter(f"{HOST}:{port}: {error.strerror}; choose another", param_hint=option) from None
 
 
 def _serve(commands: Sequence[Sequence[str]]) -> None:
