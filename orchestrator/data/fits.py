@@ -34,7 +34,7 @@ Unit = int | str | None
 
 
 class Frame(NamedTuple):
-    """An image (h, w) float32, in the file's units and with one finite pixel or more, and the cards that describe it."""
+    """An image (h, w) float32 in the file's units, not all of it NaN or infinite, and the cards that describe it."""
 
     image: Image
     header: bytes

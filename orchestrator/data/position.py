@@ -14,7 +14,7 @@ NAMES = (("RA", "DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"))
 """Keywords that name the object's own position, the first that are there count."""
 
 CARD = re.compile(
-    rb"(RA|DEC|(?:RA|DEC)_(?:TARG|OBJ)|NAXIS[12]|CRPIX[12]|CRVAL[12]|CTYPE[12]|CDELT[12]|CD[12]_[12]) *= *([^ /]+) */?(.*)"
+    rb"((?:RA|DEC)(?:_TARG|_OBJ)?|NAXIS[12]|(?:CRPIX|CRVAL|CTYPE|CDELT)[12]|CD[12]_[12]) *= *([^ /]+) */?(.*)"
 )
 
 

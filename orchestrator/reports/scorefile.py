@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from orchestrator.errors import DataError, one_of
 
@@ -36,8 +35,8 @@ ABOUT = "about.json"
 NAMED = 3
 """Bad objects whose reasons are told."""
 
-About = dict[str, str | int]
-"""Name and value of all that decides what the file holds."""
+About = Mapping[str, object]
+"""Name and value of all that decides what a file holds."""
 
 
 @dataclass(frozen=True)
