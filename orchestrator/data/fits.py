@@ -29,6 +29,9 @@ PLAIN = tuple(f"{key:8}= ".encode() for key in ("SIMPLE", "BITPIX", "NAXIS", "NA
 ENDLESS = re.compile(rb"(?:NAXIS|TFIELDS) *= *[+0]*[1-9][0-9]{3}", re.IGNORECASE)
 """More than the 999 axes or columns that FITS allows: astropy would count through them all."""
 
+UNPACKED = 16 << 20
+"""Bytes that a file compressed with gzip may unpack to: a small one can grow a thousandfold."""
+
 Unit = int | str | None
 """Which image of a file: number or name (EXTNAME) of its HDU, or None for the first that there is."""
 
@@ -50,50 +53,59 @@ def read_cutout(paths: Sequence[Path]) -> Image:
 
 
 def read_image(path: Path) -> Image:
-    """Read the image of a FITS file.
-
-    Returns:
-        (SIZE, SIZE) float32, in the file's units; some pixels may be NaN or infinite, not all.
-
-    Raises:
-        UnreadableCutout: no such file, no FITS, no image, another shape, or no finite pixel.
-    """
+    """Read the first image of a FITS file: (SIZE, SIZE) float32; Raises as `read_frames`."""
     return read_frames(path)[0].image
+
+
+def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
+    """Take the images of one object, (bands or 1, SIZE, SIZE), out of the content of a FITS file; see `frames`."""
+    return np.stack([frame.image for frame in frames(content, name, bands or (None,))])
 
 
 def read_frames(
     path: Path, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
 ) -> list[Frame]:
-    """Read images from a FITS file.
-
-    A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
-    another BITPIX, scaled, compressed with gzip, or in an extension.
-
-    Args:
-        path: the file.
-        units: which of its images, in the order they are wanted.
-        any_size: take other images than of SIZE × SIZE pixels too.
-        tiles: read tile-compressed images too. Decompressing a damaged tile can end the process, not only fail.
+    """Read images from a FITS file; see `frames`.
 
     Raises:
-        UnreadableCutout: no such file, no FITS, no such image, another shape, or no finite pixel in one.
-        TileCompressed: it is one, and they are not wanted.
+        UnreadableCutout: as there, and where there is no such file.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableCutout(f"{path}: {error.strerror or error}") from None
+    return frames(content, str(path), units, any_size=any_size, tiles=tiles)
+
+
+def frames(
+    content: bytes, name: str, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
+) -> list[Frame]:
+    """Take images out of the content of a FITS file.
+
+    A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
+    another BITPIX, scaled, compressed with gzip, or in an extension.
+
+    Args:
+        content: of the file, whole.
+        name: of the file, for what is told.
+        units: which of its images, in the order they are wanted. Several names that it does not have stand for its
+            images one after the other, if there are as many.
+        any_size: take other images than of SIZE × SIZE pixels too.
+        tiles: read tile-compressed images too. Decompressing a damaged tile can end the process, not only fail.
+
+    Raises:
+        UnreadableCutout: no FITS, no such image, another shape, or no finite pixel in one.
+        TileCompressed: it is one, and they are not wanted.
+    """
     plain = _plain(content) if tuple(units) == (None,) else None
     if plain is None:
-        frames = _unusual(path, content, units, any_size, tiles)
+        found = _unusual(content, name, units, any_size, tiles)
     else:
-        _check_shape(plain.image.shape, any_size, path)
-        frames = [plain]
-    for frame, unit in zip(frames, units, strict=True):
-        if not np.isfinite(frame.image).any():
-            where = "" if unit is None else f" in HDU {unit}"
-            raise UnreadableCutout(f"{path}: not one finite pixel{where}")
-    return frames
+        _check_shape(plain.image.shape, any_size, name)
+        found = [plain]
+    if not all(np.isfinite(frame.image).any() for frame in found):
+        raise UnreadableCutout(f"{name}: not one finite pixel")
+    return found
 
 
 def _plain(content: bytes) -> Frame | None:
@@ -119,7 +131,7 @@ def _plain(content: bytes) -> Frame | None:
     return Frame(image, content[:end])
 
 
-def _unusual(path: Path, content: bytes, wanted: Sequence[Unit], any_size: bool, tiles: bool) -> list[Frame]:
+def _unusual(content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, tiles: bool) -> list[Frame]:
     import gzip
     import io
     import warnings
@@ -127,58 +139,73 @@ def _unusual(path: Path, content: bytes, wanted: Sequence[Unit], any_size: bool,
     from astropy.io import fits
 
     if not content:
-        raise UnreadableCutout(f"{path}: the file is empty")
+        raise UnreadableCutout(f"{name}: the file is empty")
     try:
         if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(UNPACKED + 1)
+            if len(content) > UNPACKED:
+                raise UnreadableCutout(f"{name}: unpacks to more than {UNPACKED >> 20} MB")
         if ENDLESS.search(content):
-            raise UnreadableCutout(f"{path}: declares more than 999 axes or columns")
+            raise UnreadableCutout(f"{name}: declares more than 999 axes or columns")
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
         with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=not tiles) as units:
-                return [_frame(units, unit, content, any_size, path) for unit in wanted]
+                found = []
+                for unit in _chosen(units, wanted, name):
+                    _check_shape(unit.shape, any_size, name)
+                    if not isinstance(unit, fits.CompImageHDU):
+                        _check_span(unit, content, name)
+                    cards = unit.header.tostring() + units[0].header.tostring()
+                    found.append(Frame(np.ascontiguousarray(unit.data, np.float32), cards.encode("latin-1")))
+                return found
     except UnreadableCutout:
         raise
     except Exception as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
         reason = (str(error).splitlines() or [""])[0]
-        raise UnreadableCutout(f"{path}: not a readable FITS file ({type(error).__name__}: {reason})") from None
+        raise UnreadableCutout(f"{name}: not a readable FITS file ({type(error).__name__}: {reason})") from None
 
 
-def _frame(units: fits.HDUList, wanted: Unit, content: bytes, any_size: bool, path: Path) -> Frame:
+def _chosen(units: fits.HDUList, wanted: Sequence[Unit], name: str) -> list[fits.PrimaryHDU]:
+    """The units that hold the images that are wanted."""
     from astropy.io import fits
 
-    def is_image(unit: Any) -> bool:
-        return isinstance(unit, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) and bool(unit.size)
+    kinds = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    holding, tiled = [], False
+    for number, unit in enumerate(units):
+        if isinstance(unit, kinds) and unit.size:
+            holding.append((number, unit))
+            if tuple(wanted) == (None,):  # what is behind it may be damaged
+                return [unit]
+        tiled |= "ZIMAGE" in unit.header
+    chosen = [
+        next((unit for n, unit in holding if each == n or str(each).upper() == unit.name), None) for each in wanted
+    ]
+    if all(chosen):
+        return chosen
+    if tiled:
+        raise TileCompressed(f"{name}: holds no image, only a tile-compressed one: unpack it with funpack")
+    if not holding:
+        raise UnreadableCutout(f"{name}: holds no image")
+    if not any(chosen) and len(wanted) == len(holding) > 1 and all(isinstance(each, str) for each in wanted):
+        return [unit for _, unit in holding]
+    there = ", ".join(f"{n} {unit.name}".strip() for n, unit in holding)
+    told = ", ".join(map(str, wanted))
+    raise UnreadableCutout(f"{name}: {len(holding)} images ({there}); expected in HDU {told}")
 
-    found = units if wanted is None else [unit for n, unit in enumerate(units) if wanted in (n, unit.name)]
-    for unit in found:
-        if is_image(unit):
-            _check_shape(unit.shape, any_size, path)
-            if not isinstance(unit, fits.CompImageHDU):
-                _check_span(unit, content, path)
-            cards = unit.header.tostring() + units[0].header.tostring()
-            return Frame(np.ascontiguousarray(unit.data, dtype=np.float32), cards.encode("latin-1"))
-    if any("ZIMAGE" in unit.header for unit in found):
-        raise TileCompressed(f"{path}: holds no image, only a tile-compressed one: unpack it with funpack")
-    if wanted is None:
-        raise UnreadableCutout(f"{path}: holds no image")
-    images = [f"{n} {unit.name}".strip() for n, unit in enumerate(units) if is_image(unit)]
-    raise UnreadableCutout(f"{path}: no image in HDU {wanted} (those with one: {', '.join(images) or 'none'})")
 
-
-def _check_span(unit: fits.PrimaryHDU, content: bytes, path: Path) -> None:
+def _check_span(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:
     """Refuse a header that declares fewer bytes than follow it, such as BITPIX = 16 over floats."""
     place = unit.fileinfo()
     behind = content[place["datLoc"] + place["datSpan"] :]
     if behind.strip(b"\0") and not behind.startswith(b"XTENSION"):
-        raise UnreadableCutout(f"{path}: {len(behind)} bytes more than its header declares")
+        raise UnreadableCutout(f"{name}: {len(behind)} bytes more than its header declares")
 
 
-def _check_shape(shape: tuple[int, ...], any_size: bool, path: Path) -> None:
+def _check_shape(shape: tuple[int, ...], any_size: bool, name: str) -> None:
     if shape != (SIZE, SIZE) and not (any_size and len(shape) == 2):
         told = " x ".join(str(side) for side in shape)
-        raise UnreadableCutout(f"{path}: an image of {told} pixels; {SIZE} x {SIZE} is expected")
+        raise UnreadableCutout(f"{name}: an image of {told} pixels; {SIZE} x {SIZE} is expected")
 
 
 def table_columns(path: Path) -> list[str]:
