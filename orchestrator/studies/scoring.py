@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,14 @@ from orchestrator.reports.candidates import Candidate, page
 from orchestrator.reports.scorefile import Parts, best
 from orchestrator.tracking.models import Model
 
+WORKERS = 4
+"""Threads at most that each read and score a batch of their own: above that, threads inside a network are as good."""
+
+AHEAD = 2
+"""Batches a worker is ahead."""
+
 GPU_BATCH = 512
 """Cutouts at once on a GPU."""
-
-THREADS, AHEAD = 2, 8
-"""That read, and pieces that they read ahead."""
 
 
 def parts(model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str]) -> Parts:
@@ -49,23 +55,34 @@ def parts(model: Model, source: Source, device: torch.device, out: Path, setting
 
 def score(model: Model, source: Source, device: torch.device, kept: Parts) -> Iterator[int]:
     """Score what is missing, part by part; yields how many objects are done."""
-    size = BATCH if device.type == "cpu" else GPU_BATCH
     missing = kept.missing()
     done = len(source) - sum(map(len, missing))
     yield done
-    pieces = (range(start, min(start + size, part.stop)) for part in missing for start in part[::size])
-    read = ahead(lambda rows: source.read(rows.start, rows.stop), pieces, AHEAD, THREADS)
-    for part in missing:
-        rows: list[Row] = []
-        scores = np.full((2, len(part)), np.nan, np.float32)
-        for _ in part[::size]:
-            piece = next(read)
-            begin = len(rows)
-            rows += piece.rows
-            scores[:, begin : len(rows)][:, piece.good] = _find(model, piece.flux, device)
-            yield done + len(rows)
-        kept.write(part, _columns(rows, scores))
-        done += len(part)
+    size = BATCH if device.type == "cpu" else GPU_BATCH
+    batches = (range(start, min(start + size, part.stop)) for part in missing for start in part[::size])
+
+    def read_and_score(batch: range) -> tuple[list[Row], NDArray[np.float32]]:
+        piece = source.read(batch.start, batch.stop)
+        scores = np.full((2, len(batch)), np.nan, np.float32)
+        if piece.good.any():
+            with torch.inference_mode():
+                found = model.finder(torch.from_numpy(piece.flux).to(device))
+                scores[:, piece.good] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
+        return piece.rows, scores
+
+    cores = os.cpu_count() or 1
+    workers = min(cores, WORKERS)
+    with evaluating(model.finder), _threads(cores // workers):
+        scored = ahead(read_and_score, batches, AHEAD * workers, workers)
+        for part in missing:
+            rows: list[Row] = []
+            scores: list[NDArray[np.float32]] = []
+            for some, theirs in islice(scored, -(-len(part) // size)):
+                rows += some
+                scores.append(theirs)
+                yield done + len(rows)
+            kept.write(part, _columns(rows, np.concatenate(scores, axis=1)))
+            done += len(part)
 
 
 def candidates(model: Model, source: Source, out: Path, count: int) -> str:
@@ -96,11 +113,12 @@ def _columns(rows: list[Row], scores: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def _find(model: Model, flux: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
-    """Logits and probabilities: (2, n)."""
-    if not len(flux):
-        return np.empty((2, 0), np.float32)
-    with evaluating(model.finder), torch.inference_mode():
-        found = model.finder(torch.from_numpy(flux).to(device))
-        both: NDArray[np.float32] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
-    return both
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let each worker's network compute in so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

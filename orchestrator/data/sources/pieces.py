@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.data.challenge import MASKED as MASK
 from orchestrator.data.challenge import SIZE, ImagingSet
-from orchestrator.data.normalise import unmeasured
+from orchestrator.data.normalise import DAMAGED, unmeasured
 
 MASKED, CROPPED, PADDED, BAD = "masked", "cropped", "padded", "bad"
 
@@ -69,7 +70,7 @@ def centred(bands: NDArray[np.float32], row: Row) -> NDArray[np.float32]:
 def finish(rows: list[Row], images: list[NDArray[np.float32]], imaging: ImagingSet) -> Piece:
     """Put the images of the good rows together, count what is masked, and fail those with a band of nothing else."""
     flux = np.stack(images) if images else np.empty((0, len(imaging.bands), SIZE, SIZE), np.float32)
-    without = unmeasured(flux).reshape(*flux.shape[:2], -1).sum(axis=2)
+    without = _unmeasured(flux)
     readable = [row for row in rows if not row.reason]
     for row, counts in zip(readable, without, strict=True):
         row.masked += int(counts.sum())
@@ -81,6 +82,15 @@ def finish(rows: list[Row], images: list[NDArray[np.float32]], imaging: ImagingS
     good = np.array([not row.reason for row in rows], bool)
     kept = [not row.reason for row in readable]
     return Piece(rows, good, flux if all(kept) else flux[kept])
+
+
+def _unmeasured(flux: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count the pixels without a measurement of each image: (n, bands)."""
+    counts = np.zeros(flux.shape[:2], np.int64)
+    # Most have none, which their extremes tell at a tenth of the cost.
+    some = ~((flux.max(axis=(1, 2, 3)) < MASK) & (flux.min(axis=(1, 2, 3)) > -DAMAGED))
+    counts[some] = unmeasured(flux[some]).sum(axis=(2, 3))
+    return counts
 
 
 def _overlap(length: int) -> tuple[slice, slice]:
