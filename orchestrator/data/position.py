@@ -14,7 +14,7 @@ NAMES = (("RA", "DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"))
 """Keywords that name the object's own position, the first that are there count."""
 
 CARD = re.compile(
-    rb"((?:RA|DEC)(?:_TARG|_OBJ)?|NAXIS[12]|(?:CRPIX|CRVAL|CTYPE|CDELT)[12]|CD[12]_[12]) *= *([^ /]+) */?(.*)"
+    rb"((?:RA|DEC)(?:_TARG|_OBJ)?|NAXIS[12]|(?:CRPIX|CRVAL|CTYPE|CDELT)[12]|(?:CD|PC)[12]_[12]) *= *([^ /]+) */?(.*)"
 )
 
 
@@ -33,7 +33,7 @@ def position(header: bytes) -> Position:
     cards: dict[str, tuple[str, str]] = {}
     for start in range(0, len(header), 80):
         # Most cards are of no use here, and are told by their first letter.
-        if header[start] in b"RDNC" and (found := CARD.match(header, start, start + 80)):
+        if header[start] in b"RDNCP" and (found := CARD.match(header, start, start + 80)):
             key, value, comment = found.groups()
             cards.setdefault(key.decode(), (value.decode("latin-1"), comment.decode("latin-1")))
     for ra, dec in NAMES:
@@ -61,12 +61,15 @@ def _centre(cards: dict[str, str]) -> Position:
     if pole == (0, 0):
         return UNKNOWN
     dx, dy = ((number[f"NAXIS{n}"] + 1) / 2 - number[f"CRPIX{n}"] for n in (1, 2))
-    if "CD1_1" in number:
-        matrix = [[number.get(f"CD{row}_{column}", 0.0) for column in (1, 2)] for row in (1, 2)]
-    else:
-        matrix = [[number["CDELT1"], 0.0], [0.0, number["CDELT2"]]]
-    x, y = (radians(row[0] * dx + row[1] * dy) for row in matrix)
+    x, y = (radians(_element(number, row, 1) * dx + _element(number, row, 2) * dy) for row in (1, 2))
     ahead = cos(pole[1]) - y * sin(pole[1])
     ra = pole[0] + atan2(x, ahead)
     dec = atan2(sin(pole[1]) + y * cos(pole[1]), hypot(x, ahead))
     return degrees(ra) % 360, degrees(dec)
+
+
+def _element(number: dict[str, float], row: int, column: int) -> float:
+    """Of the matrix from pixels to degrees, in either form that the standard has."""
+    if any(key.startswith(("CD1_", "CD2_")) for key in number):
+        return number.get(f"CD{row}_{column}", 0.0)
+    return number.get(f"CDELT{row}", 1.0) * number.get(f"PC{row}_{column}", float(row == column))
