@@ -61,7 +61,7 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
 ) -> None:
     folder, model = scorer
     paths = [str(each.paths[0]) for each in scan(tiny_space).objects]
-    (tmp_path / "list.txt").write_text("\n".join(paths * 625))  # three parts and a little
+    (tmp_path / "list.txt").write_text("\n".join(paths * 300))  # a part and a half
     command = ["score", "--model", model, "--data", str(tmp_path / "list.txt"), "--out"]
     whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
     process = start(*command, str(cut), at=folder)
@@ -71,10 +71,8 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
     process.kill()
     process.communicate(timeout=60)
     assert not cut.exists()
-    left = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut.parquet.parts").glob("*.parquet")}
     again = start(*command, str(cut), at=folder)
     other = start(*command, str(whole), at=folder)
-    assert "25,000 cutouts, 25,000 of them scored" in again.communicate(timeout=300)[0]
+    assert "12,000 cutouts, 12,000 of them scored" in again.communicate(timeout=300)[0]
     assert other.communicate(timeout=300)[0]
-    assert len(left) < 4
     assert cut.read_bytes() == whole.read_bytes()
