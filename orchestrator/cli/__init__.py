@@ -20,6 +20,7 @@ from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
 from orchestrator.cli.report import report
+from orchestrator.cli.score import score
 from orchestrator.cli.serve import serve
 from orchestrator.cli.studies import studies, table
 from orchestrator.cli.sweep import extend, sweep, worker
@@ -96,6 +97,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, evaluate, serve, metrics, features, ui),
+    *(registry, evaluate, score, serve, metrics, features, ui),
 ):
     main.add_command(command)

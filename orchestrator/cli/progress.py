@@ -29,21 +29,27 @@ NAMED = 10
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Say]:
-    """Show a bar of `total` steps for as long as the work goes on."""
+def bar(what: str, total: int, *, rate: bool = False) -> Iterator[Say]:
+    """Show a bar of `total` steps for as long as the work goes on, with the steps a second where `rate` asks for it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return f"{task.speed or 0:,.0f}/s"
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    left = (TextColumn("left"), TimeRemainingColumn())
+    left = (*([Rate()] if rate else []), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, *left, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
 
