@@ -79,6 +79,8 @@ def sweep(workers: int, **given: Any) -> None:
         _extend(asked, bench)
         if asked.search != "grid":
             runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
+    if workers > 1:
+        doctor.mend(trials)  # of those that were killed
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):
