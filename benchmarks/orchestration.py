@@ -55,7 +55,7 @@ def main(seconds: float) -> None:
                 subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
                 for _ in range(WORKERS)
             ]
-            found = [json.loads(worker.communicate()[0]) for worker in workers]
+            found = [json.loads(worker.communicate()[0].splitlines()[-1]) for worker in workers]
     trials = [each for worker in found for each in worker]
     assert len(trials) == WORKERS * TRIALS
     rows = []
