@@ -142,7 +142,7 @@ def best(rows: Sequence[Row], metric: str) -> list[Row]:
     return list(found.values())
 
 
-NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "split_seed")
+NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "test_dataset", "split_seed")
 
 
 def settings(row: Row) -> dict[str, str]:

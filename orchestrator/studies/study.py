@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import architectures as networks
 import search_spaces
 from orchestrator.errors import RecipeError, StudyError, one_of
+from orchestrator.learning.gate import Gate
 from orchestrator.learning.metrics import METRICS, sign
 from orchestrator.learning.recipe import Recipe, recipe
 from orchestrator.studies.ranges import Choices, Interval, Range, Value
@@ -63,6 +64,7 @@ class Study(BaseModel):
         fixed: settings of the recipe that do not vary.
         vary: setting → range.
         hyperparameters: network → its hyperparameter → range.
+        gate: what a row of it has to fulfil to become the champion; without it `gate.toml` or the defaults hold.
         extension: when a training goes on beyond the last epoch count; without it none does.
         scales: name → what is different at that scale.
     """
@@ -83,6 +85,7 @@ class Study(BaseModel):
     fixed: dict[str, Any] = {}
     vary: dict[str, Range] = {}
     hyperparameters: dict[str, dict[str, Range]] = {}
+    gate: Gate | None = None
     extension: Extension | None = None
     scales: dict[str, dict[str, Any]] = {}
 

@@ -14,7 +14,7 @@ from orchestrator.studies.study import Study
 from orchestrator.studies.worker import Watch, failures, work
 from orchestrator.tracking import records, runs
 
-NOT_OF_TRAININGS = {"name", "description", "architectures", "trials", "extension", "scales"}
+NOT_OF_TRAININGS = {"name", "description", "architectures", "trials", "gate", "extension", "scales"}
 """What may change in a study that was begun."""
 
 

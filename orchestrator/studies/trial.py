@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from orchestrator.data.cutouts import Cutouts
@@ -64,7 +65,10 @@ def run(
     training, run_id = _resume(recipe, bench, cutouts, extends)
     if run_id is None:
         run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
-        runs.log_training(run_id, recipe, cutouts, bench.tested(recipe), device, extends)
+        tested = bench.tested(recipe)
+        runs.log_training(run_id, recipe, cutouts, tested, device, extends)
+        runs.log_objects(run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation])))
+        runs.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
     checkpoint = _checkpoint(recipe, bench, cutouts)
     batches = Batches(
         cutouts.pixels,

@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from orchestrator.data import scorelist
+from orchestrator.data.cutouts import Objects
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
@@ -115,6 +118,15 @@ def scores(run_id: str) -> Scores:
         return scorelist.read(download(run_id, "scores.csv", Path(folder)), "logit", "is_lens")
 
 
+def objects(run_id: str, name: str) -> Objects | None:
+    """Which objects a row was trained or tested on, `trained_on.npz` or `tested_on.npz`; its training may say it."""
+    for each in (run_id, _run(run_id).data.tags.get("mlflow.parentRunId", run_id)):
+        if has(each, name):
+            with tempfile.TemporaryDirectory() as folder, np.load(download(each, name, Path(folder))) as arrays:
+                return Objects(arrays["ids"], arrays["content"])
+    return None
+
+
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:
     """The finished trainings of a study with their curves, in the order they were begun."""
     found = _search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
@@ -176,6 +188,16 @@ def recipe_of(trial: str) -> Recipe:
 def experiment(run_id: str) -> str:
     """Identifier of the experiment that a run is in."""
     return str(_run(run_id).info.experiment_id)
+
+
+def study_of(run_id: str) -> str:
+    """Name of the study that a run is of; empty of others."""
+    return str(_run(run_id).data.tags.get("study", ""))
+
+
+def commit_of(run_id: str) -> str:
+    """The commit of the code that made a run; empty where it is not on record."""
+    return str(_run(run_id).data.tags.get("git_commit", ""))
 
 
 def metrics(run_id: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -29,7 +30,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.data.cutouts import Cutouts
+from orchestrator import __version__
+from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.learning.completeness import Bin
 from orchestrator.learning.devices import describe
 from orchestrator.learning.metrics import Roc
@@ -113,6 +115,13 @@ def log_training(
     MlflowClient().log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
 
 
+def log_objects(run_id: str, name: str, objects: Objects) -> None:
+    """Attach which objects something was done with, as `trained_on.npz` or `tested_on.npz`."""
+    file = io.BytesIO()
+    np.savez_compressed(file, ids=objects.ids, content=objects.content)
+    log_files(run_id, {name: file.getvalue()})
+
+
 def begin_row(
     experiment: str,
     trial: str,
@@ -120,6 +129,7 @@ def begin_row(
     recipe: Recipe,
     epochs: int,
     cutouts: Cutouts,
+    test_set: Cutouts,
     tested: str,
     weights: str = RAW,
 ) -> str:
@@ -132,6 +142,7 @@ def begin_row(
         recipe: of the training.
         epochs: how many are done.
         cutouts: trained on.
+        test_set: where the objects tested on are.
         tested: `tested_digest` of the objects tested on.
         weights: whose the row is.
     """
@@ -140,6 +151,8 @@ def begin_row(
     own = {key: value for key, value in recipe.settings().items() if key not in ("architecture", "epochs")}
     digests = {"recipe.digest": recipe.digest, "recipe.family": recipe.family}
     params = {"model": recipe.architecture, "epochs": str(epochs), "weights": weights, "tested": tested, **own}
+    if test_set is not cutouts:
+        params["test_dataset"] = str(test_set.root)
     _log(run_id, params={**params, **digests, **_dataset(cutouts)}, tags={"set": cutouts.set.name})
     return run_id
 
@@ -206,8 +219,8 @@ def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
     log_text(run_id, json.dumps(plain), "mistakes.json")
 
 
-def log_files(run_id: str, files: Mapping[str, bytes], folder: str) -> None:
-    """Attach files in a folder."""
+def log_files(run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
+    """Attach files, in a folder or not."""
     with tempfile.TemporaryDirectory() as written:
         for name, content in files.items():
             (Path(written) / name).write_bytes(content)
@@ -251,13 +264,13 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the source, with a mark where the working tree differs from it."""
+    """The commit of the source, marked where the working tree differs from it; without one the version."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except OSError:  # no git on this machine
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return f"version {__version__}"
+    return done.stdout.strip() or f"version {__version__}"
 
 
 def _dataset(cutouts: Cutouts) -> dict[str, str]:
