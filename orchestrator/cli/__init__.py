@@ -14,6 +14,7 @@ from orchestrator import __version__
 from orchestrator.cli.compare import compare
 from orchestrator.cli.data import data
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.ensemble import ensemble
 from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
@@ -81,6 +82,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, evaluate, metrics, features, ui),
+    *(registry, ensemble, evaluate, metrics, features, ui),
 ):
     main.add_command(command)

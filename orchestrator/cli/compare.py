@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.studies.comparison import Comparison
 
 
 @click.command()
@@ -19,7 +26,6 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
     """
     from rich.console import Console
 
-    from orchestrator.learning.bootstrap import LEVEL
     from orchestrator.reports import tables
     from orchestrator.studies import comparison
     from orchestrator.tracking import store
@@ -31,6 +37,18 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
         lines = [[key, *both] for key, both in found.settings.items()]
         console.print(tables.table(["differs", "A", "B"], lines))
         click.echo()
+    console.print(differences(found, "A", "B"))
+    if found.objects:
+        click.echo(f"Both were tested on the same {found.objects:,} objects.")
+    else:
+        click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")
+
+
+def differences(found: Comparison, one: str, other: str) -> Table:
+    """The metrics of two rows, named so, and whether they differ by more than chance."""
+    from orchestrator.learning.bootstrap import LEVEL
+    from orchestrator.reports import tables
+
     rows = [
         [
             *(name, f"{each.one:.4f}", f"{each.other:.4f}", f"{each.difference:+.4f}"),
@@ -39,8 +57,4 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
         ]
         for name, each in found.metrics.items()
     ]
-    console.print(tables.table(["metric", "A", "B", "B - A", f"{LEVEL:.0%} interval", ""], rows))
-    if found.objects:
-        click.echo(f"Both were tested on the same {found.objects:,} objects.")
-    else:
-        click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")
+    return tables.table(["metric", one, other, f"{other} - {one}", f"{LEVEL:.0%} interval", ""], rows)

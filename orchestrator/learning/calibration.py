@@ -49,6 +49,9 @@ class Temperature(nn.Module):
 class Isotonic(nn.Module):
     """A rising line through knots, level before the first and behind the last."""
 
+    logits: Tensor
+    probabilities: Tensor
+
     def __init__(self, logits: Floats, probabilities: Floats) -> None:
         super().__init__()
         self.register_buffer("logits", torch.from_numpy(logits))

@@ -48,6 +48,9 @@ class Rank(nn.Module):
     which is where a false-positive rate of one in a thousand is told.
     """
 
+    values: Tensor
+    ranks: Tensor
+
     def __init__(self, logits: Floats) -> None:
         super().__init__()
         values, counts = np.unique(logits, return_counts=True)
@@ -66,7 +69,11 @@ class Rank(nn.Module):
 class Ensemble(nn.Module):
     """``offset + Σ weight · scale(logit)`` over several finders."""
 
-    def __init__(self, finders: Sequence[nn.Module], scales: Sequence[nn.Module], weights: Floats, offset: float) -> None:
+    weights: Tensor
+
+    def __init__(
+        self, finders: Sequence[nn.Module], scales: Sequence[nn.Module], weights: Floats, offset: float
+    ) -> None:
         super().__init__()
         self.finders, self.scales, self.offset = nn.ModuleList(finders), nn.ModuleList(scales), offset
         self.register_buffer("weights", torch.from_numpy(weights))

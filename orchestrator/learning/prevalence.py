@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import DataError
-from orchestrator.learning.metrics import Roc
+from orchestrator.learning.metrics import roc
 
 Floats = NDArray[np.float64]
 
@@ -78,18 +78,21 @@ def corrected(probabilities: Floats, share: float, prevalence: float) -> Floats:
     return moved
 
 
-def survey(curve: Roc, probabilities: Floats, prevalence: float) -> list[Survey]:
-    """What is seen with no false positive among the labelled objects, with one, with three and so on.
+def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prevalence: float) -> list[Survey]:
+    """What is seen with no false positive among labelled objects, with one at most, with three and so on.
 
     Args:
-        curve: of the labelled objects, which have both classes.
-        probabilities: (n,) at the survey's share of lenses, one for each threshold of the curve.
+        labels: (n,) 1 a lens, 0 none; of both some.
+        logits: (n,) of them.
+        probabilities: (n,) of them at the survey's share of lenses.
         prevalence: that share.
 
     The limit of the false-positive rate is Clopper & Pearson's 1934; without a false positive it is about 3 / n.
     """
     from scipy.stats import beta
 
+    curve = roc(labels, logits)
+    _, first = np.unique(-logits, return_index=True)  # an object at each threshold
     told: dict[int, Survey] = {}
     for allowed in ALLOWED:
         corner = int(np.searchsorted(curve.false_positives, allowed, side="right")) - 1
@@ -100,7 +103,7 @@ def survey(curve: Roc, probabilities: Floats, prevalence: float) -> list[Survey]
         tpr, fpr = float(curve.tpr[corner]), float(curve.fpr[corner])
         told[corner] = Survey(
             float(curve.thresholds[corner]),
-            float(probabilities[corner]),
+            float(probabilities[first[corner - 1]]),
             count,
             tpr,
             fpr,
