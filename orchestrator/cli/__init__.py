@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.calibrate import calibrate
 from orchestrator.cli.compare import compare
 from orchestrator.cli.data import data
 from orchestrator.cli.doctor import doctor
@@ -82,6 +83,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, ensemble, evaluate, metrics, features, ui),
+    *(registry, ensemble, calibrate, evaluate, metrics, features, ui),
 ):
     main.add_command(command)

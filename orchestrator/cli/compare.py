@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from orchestrator.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from orchestrator.studies.comparison import Comparison
+    from orchestrator.studies.comparison import Difference
 
 
 @click.command()
@@ -37,24 +38,17 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
         lines = [[key, *both] for key, both in found.settings.items()]
         console.print(tables.table(["differs", "A", "B"], lines))
         click.echo()
-    console.print(differences(found, "A", "B"))
+    console.print(differences(found.metrics, "A", "B"))
     if found.objects:
         click.echo(f"Both were tested on the same {found.objects:,} objects.")
     else:
         click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")
 
 
-def differences(found: Comparison, one: str, other: str) -> Table:
-    """The metrics of two rows, named so, and whether they differ by more than chance."""
+def differences(found: Mapping[str, Difference], one: str, other: str) -> Table:
+    """Metrics of two things, named so, and whether they differ by more than chance."""
     from orchestrator.learning.bootstrap import LEVEL
     from orchestrator.reports import tables
 
-    rows = [
-        [
-            *(name, f"{each.one:.4f}", f"{each.other:.4f}", f"{each.difference:+.4f}"),
-            "-" if each.interval is None else f"{each.interval[0]:+.4f} to {each.interval[1]:+.4f}",
-            "beyond chance" if each.beyond_chance else "",
-        ]
-        for name, each in found.metrics.items()
-    ]
+    rows = [[name, *each.cells, "beyond chance" if each.beyond_chance else ""] for name, each in found.items()]
     return tables.table(["metric", one, other, f"{other} - {one}", f"{LEVEL:.0%} interval", ""], rows)

@@ -62,7 +62,7 @@ def ensemble(
     for row in made.members:
         click.echo(f"{row.run_id}  {row.name}, {row.epochs} epochs, val_auc {row.metrics['val_auc']:.4f}")
     best = made.members[0]
-    Console().print(differences(comparison.compare(best.run_id, made.run_id), "best", "ensemble"))
+    Console().print(differences(comparison.compare(best.run_id, made.run_id).metrics, "best", "ensemble"))
     click.echo(f"It takes {made.times_slower:.2f} times as long as the best of them, from file to score.")
     click.echo(f"recorded as run {made.run_id}")
     if register:

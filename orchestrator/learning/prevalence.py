@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Survey:
+class Step:
     """What a survey would see that accepts all from a threshold on.
 
     Attributes:
@@ -46,6 +46,15 @@ class Survey:
     fpr_at_most: float
     purity: float
     purity_at_least: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a survey would see at that share of lenses, as far as so many labelled non-lenses tell."""
+
+    prevalence: float
+    negatives: int
+    steps: tuple[Step, ...]
 
 
 def check(prevalence: float) -> float:
@@ -78,7 +87,7 @@ def corrected(probabilities: Floats, share: float, prevalence: float) -> Floats:
     return moved
 
 
-def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prevalence: float) -> list[Survey]:
+def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prevalence: float) -> Survey:
     """What is seen with no false positive among labelled objects, with one at most, with three and so on.
 
     Args:
@@ -93,7 +102,7 @@ def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prev
 
     curve = roc(labels, logits)
     _, first = np.unique(-logits, return_index=True)  # an object at each threshold
-    told: dict[int, Survey] = {}
+    told: dict[int, Step] = {}
     for allowed in ALLOWED:
         corner = int(np.searchsorted(curve.false_positives, allowed, side="right")) - 1
         count, total = int(curve.false_positives[corner]), curve.negatives
@@ -101,7 +110,7 @@ def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prev
             continue  # nothing or everything is accepted
         highest = float(beta.ppf(CONFIDENCE, count + 1, total - count))
         tpr, fpr = float(curve.tpr[corner]), float(curve.fpr[corner])
-        told[corner] = Survey(
+        told[corner] = Step(
             float(curve.thresholds[corner]),
             float(probabilities[first[corner - 1]]),
             count,
@@ -111,7 +120,7 @@ def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prev
             _purity(tpr, fpr, prevalence),
             _purity(tpr, highest, prevalence),
         )
-    return list(told.values())
+    return Survey(prevalence, curve.negatives, tuple(told.values()))
 
 
 def _purity(tpr: float, fpr: float, prevalence: float) -> float:
