@@ -17,6 +17,7 @@ from orchestrator.cli.data import data
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.ensemble import ensemble
 from orchestrator.cli.evaluate import evaluate
+from orchestrator.cli.export import export
 from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
@@ -83,6 +84,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, ensemble, calibrate, evaluate, metrics, features, ui),
+    *(registry, ensemble, calibrate, evaluate, export, metrics, features, ui),
 ):
     main.add_command(command)

@@ -52,10 +52,11 @@ def calibrate(
     loaded = models.load(model, chosen)
     cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = calibration.calibrate(model, loaded, cutouts, method, chosen, store.experiment("calibrations"), prevalence)
-    left_out = (
-        "unknown how many it was trained on" if found.left_out is None else f"{found.left_out:,} it was trained on"
-    )
-    click.echo(f"fitted to {found.fitted:,} objects, measured on {found.measured:,} others; left out: {left_out}")
+    if found.left_out is None:
+        click.echo("It is not on record what the model was trained on: nothing is left out.", err=True)
+    else:
+        click.echo(f"Left out, since the model was trained on them: {found.left_out:,} objects.")
+    click.echo(f"Fitted to {found.fitted:,} objects, and measured on {found.measured:,} others:")
     Console().print(differences(found.differences, "before", "after"))
     if found.survey is not None:
         show_survey(found.survey)
