@@ -31,6 +31,11 @@ class Band:
     folder: str
     prefix: str
 
+    @property
+    def file_name(self) -> str:
+        """The pattern of its files' names, which captures the identifier: no more digits than 64 bits hold."""
+        return rf"{re.escape(self.prefix)}-([0-9]{{1,18}})\.fits"
+
 
 @dataclass(frozen=True)
 class ImagingSet:
@@ -132,9 +137,7 @@ def scan(root: Path) -> Release:
     files: dict[int, dict[str, Path]] = {}
     for folder in folders:
         for band in imaging.bands:
-            # No more digits than 64 bits hold.
-            pattern = rf"{re.escape(band.prefix)}-([0-9]{{1,18}})\.fits"
-            for identifier, path in _numbered(folder / "Public" / band.folder, pattern):
+            for identifier, path in _numbered(folder / "Public" / band.folder, band.file_name):
                 earlier = files.setdefault(identifier, {}).setdefault(band.name, path)
                 if earlier != path:
                     raise DataError(f"{path}: object {identifier} stands in {earlier} too")

@@ -25,7 +25,9 @@ FILES = re.compile(
 """All that an archive of ours holds, below its one folder."""
 
 OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+")
-SIZE = re.compile(r"\d+|Symbol\('[su]\d+', positive=True, integer=True\)")
+SYMBOL = r"Symbol\('[su]\d+', positive=True, integer=True\)"
+SIZE = re.compile(rf"\d+|{SYMBOL}|Mul\(Integer\(\d+\), {SYMBOL}\)")
+"""A number, a number of cutouts, or that of their bands together."""
 
 
 def save(program: ExportedProgram, path: Path) -> None:

@@ -95,7 +95,7 @@ def judge(
         TrackingError: a model cannot be loaded, or they are of two sets.
         DataError: the objects are needed, and are not where they were.
     """
-    candidate = models.load(f"runs:/{row.run_id}/model", device)
+    candidate = models.load(f"runs:/{records.original(row.run_id)}/model", device)
     checks = [_recorded(row), _exported(row, gate), *_unseen(row), *_fast(row, gate)]
     differences: dict[str, Difference] = {}
     curves: dict[str, Roc] = {}

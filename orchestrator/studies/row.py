@@ -32,6 +32,9 @@ from orchestrator.reports.scores import as_csv
 from orchestrator.studies.bench import Bench
 from orchestrator.tracking import models, records, runs
 
+VALIDATION = "validation_scores.csv"
+"""Attached to a row: the scores of the validation set, which networks are compared by while they are searched."""
+
 TIMED = 32
 """Cutouts a batch when the time per image is measured."""
 
@@ -124,6 +127,8 @@ def put_on_record(
     network, title = candidate.network, candidate.title
     logits, labels = score(network, tested.pixels, device, rows=rows), tested.labels[rows]
     curve = roc(labels, logits)
+    own = parts.validation
+    validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, device, rows=own))
     timing, how = time_per_image(network, tested, device)
     columns = {name: values[rows][labels == 1] for name, values in tested.columns.items()}
     run_id = begin(runs.tested_digest(tested.ids[rows].tolist(), labels))
@@ -134,6 +139,7 @@ def put_on_record(
         runs.log_metrics(run_id, {**candidate.known, **measure_curve(curve), **measured}, candidate.epochs)
         runs.log_intervals(run_id, intervals(curve), candidate.epochs)
         runs.log_text(run_id, as_csv(tested.ids[rows], labels, logits), "scores.csv")
+        runs.log_text(run_id, validated, VALIDATION)
         runs.log_roc(run_id, curve, title)
         runs.log_completeness(run_id, completeness(columns, logits[labels == 1], curve))
         runs.log_mistakes(run_id, mistakes(tested, rows, logits), f"The worst mistakes of {title}")

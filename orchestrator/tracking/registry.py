@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from orchestrator.errors import TrackingError
 from orchestrator.reports.results import Row, best
-from orchestrator.tracking.records import rows
+from orchestrator.tracking.records import original, rows
 from orchestrator.tracking.store import MlflowClient, MlflowException, database, mlflow
 
 CHAMPION = "champion"
@@ -61,7 +61,7 @@ def register(row: Row, tags: Mapping[str, str]) -> Version:
         try:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it talks of what it does
                 warnings.simplefilter("ignore")
-                number = int(mlflow.register_model(f"runs:/{row.run_id}/model", name).version)
+                number = int(mlflow.register_model(f"runs:/{original(row.run_id)}/model", name).version)
         except MlflowException as error:
             raise TrackingError(f"{row.run_id}: has no model: {str(error).splitlines()[0]}") from None
     about = {"run_id": row.run_id, "model": row.name, "epochs": str(row.epochs or "-"), "by": getpass.getuser()}

@@ -39,8 +39,10 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
+from orchestrator.reports.page import page as write_page
 from orchestrator.reports.results import RAW
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.reports.search import Search, networks
+from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
 
@@ -50,8 +52,19 @@ def attached() -> bool:
     return "MLFLOW_RUN_ID" in os.environ
 
 
-def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "") -> str:
-    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made."""
+def begin(
+    experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "", since: int | None = None
+) -> str:
+    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made.
+
+    Args:
+        experiment: to record in.
+        kind: study, trial, row or whatever else it is.
+        name: for people.
+        parent: run to record it below.
+        study: its name.
+        since: when it was begun, in milliseconds since 1970; by default now.
+    """
     client = MlflowClient()
     tags = {"kind": kind, "study": study, "mlflow.runName": name, "git_commit": commit()}
     if attached():
@@ -60,7 +73,13 @@ def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, s
         return given
     if parent is not None:
         tags["mlflow.parentRunId"] = parent
-    return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    return str(client.create_run(experiment, since, tags, run_name=name).info.run_id)
+
+
+def process() -> dict[str, str]:
+    """What this process is known by when it is asked later whether it still works."""
+    worker = os.environ.get("ORCHESTRATOR_WORKER", "none")  # its name, where a cluster has started it
+    return {"host": platform.node(), "pid": str(os.getpid()), "worker": worker}
 
 
 @contextmanager
@@ -68,20 +87,16 @@ def running(run_id: str) -> Iterator[None]:
     """Say in the end how it ended: finished, failed, or killed by Ctrl-C or before its end."""
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
-    log_tags(run_id, {"host": platform.node(), "pid": str(os.getpid())})  # who to ask whether it still runs
-    status = "FAILED"
+    log_tags(run_id, process())
     try:
         yield
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        status = "KILLED"
+    except BaseException as error:
+        with briefly(), contextlib.suppress(Exception):  # the store itself may be what failed
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            if isinstance(error, Exception):
+                log_text(run_id, traceback.format_exc(), "traceback.txt")
         raise
-    except Exception:
-        with contextlib.suppress(Exception):  # the store itself may be what failed
-            log_text(run_id, traceback.format_exc(), "traceback.txt")
-        raise
-    finally:
-        client.set_terminated(run_id, status)
+    client.set_terminated(run_id, "FINISHED")
 
 
 def leave(run_id: str) -> None:
@@ -217,6 +232,12 @@ def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
     )
     plain = [{**asdict(each), "picture": base64.b64encode(each.picture).decode()} for each in worst]
     log_text(run_id, json.dumps(plain), "mistakes.json")
+
+
+def log_search(run_id: str, search: Search, study: str, description: str) -> None:
+    """Attach the figures of a search, as a page for a person and once more for the report."""
+    log_text(run_id, write_page(f"Search of study {study}", description, networks(search)), "search.html")
+    log_text(run_id, json.dumps(search), "search.json")
 
 
 def log_files(run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
