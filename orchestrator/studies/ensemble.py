@@ -141,7 +141,7 @@ def _record(
     exported = (
         finder if device == cpu else combine([_finder(plan, row, cpu) for row, _ in members], plan.how, labels, logits)
     )
-    first, *_ = sources = [f"runs:/{row.run_id}/model" for row, _ in members]
+    first, *_ = sources = [_uri(row) for row, _ in members]
     about = {
         "architecture": "ensemble",
         "how": plan.name,
@@ -170,8 +170,12 @@ def _tested(cutouts: Cutouts, rows: NDArray[np.int64]) -> str:
     return runs.tested_digest(cutouts.ids[rows].tolist(), cutouts.labels[rows])
 
 
+def _uri(row: Row) -> str:
+    return f"runs:/{records.original(row.run_id)}/model"
+
+
 def _finder(plan: Plan, row: Row, device: torch.device) -> nn.Module:
-    finder = models.load(f"runs:/{row.run_id}/model", device).finder
+    finder = models.load(_uri(row), device).finder
     return Orientations(finder) if plan.orientations else finder
 
 

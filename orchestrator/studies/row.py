@@ -76,7 +76,9 @@ def _record(
         "prevalence": float((trained.labels[parts.train] == 1).mean()),
     }
     title = f"{recipe.architecture}, {epochs} epochs"
-    candidate = Candidate(title, network, Finder(network, recipe.normalisation), about, known, epochs)
+    finder, own = Finder(network, recipe.normalisation), parts.validation
+    validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, bench.device, rows=own))
+    candidate = Candidate(title, network, finder, about, known, epochs, {VALIDATION: validated})
 
     def begin(digest: str) -> str:
         return runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, tested, digest, weights)
@@ -95,6 +97,7 @@ class Candidate:
         about: further entries of its metadata; `prevalence`, the share of lenses it was trained on, among them.
         known: what was measured before, such as its metrics of the validation set.
         epochs: how many it was trained.
+        files: name → text, to be attached too.
     """
 
     title: str
@@ -103,6 +106,7 @@ class Candidate:
     about: Mapping[str, Any]
     known: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def put_on_record(
@@ -127,8 +131,6 @@ def put_on_record(
     network, title = candidate.network, candidate.title
     logits, labels = score(network, tested.pixels, device, rows=rows), tested.labels[rows]
     curve = roc(labels, logits)
-    own = parts.validation
-    validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, device, rows=own))
     timing, how = time_per_image(network, tested, device)
     columns = {name: values[rows][labels == 1] for name, values in tested.columns.items()}
     run_id = begin(runs.tested_digest(tested.ids[rows].tolist(), labels))
@@ -139,7 +141,8 @@ def put_on_record(
         runs.log_metrics(run_id, {**candidate.known, **measure_curve(curve), **measured}, candidate.epochs)
         runs.log_intervals(run_id, intervals(curve), candidate.epochs)
         runs.log_text(run_id, as_csv(tested.ids[rows], labels, logits), "scores.csv")
-        runs.log_text(run_id, validated, VALIDATION)
+        for name, text in candidate.files.items():
+            runs.log_text(run_id, text, name)
         runs.log_roc(run_id, curve, title)
         runs.log_completeness(run_id, completeness(columns, logits[labels == 1], curve))
         runs.log_mistakes(run_id, mistakes(tested, rows, logits), f"The worst mistakes of {title}")
