@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.data.cutouts import Cutouts
+    from orchestrator.learning.prevalence import Survey
     from orchestrator.learning.training import Epoch
     from orchestrator.studies.standing import Standing
 
@@ -161,3 +162,14 @@ def _tell(cutouts: Cutouts, root: Path) -> None:
         if ids:
             first = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
             click.echo(f"  {len(ids):,} {what}: {first}", err=True)
+
+
+def show_survey(survey: Survey) -> None:
+    """Print what is seen at a share of lenses, and what cannot be told."""
+    from rich.console import Console
+
+    from orchestrator.reports import reliability, tables
+
+    click.echo(f"\n{reliability.survey_title(survey)}:")
+    Console().print(tables.table(reliability.SURVEY, reliability.survey_lines(survey)))
+    click.echo(reliability.survey_note(survey))

@@ -166,7 +166,7 @@ def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:
     if recipe.split == OFFICIAL and bench.test is None:
         raise RecipeError("split 'official' needs a set to test on (--test-data)")
     labels = cutouts.labels
-    parts = split(labels, recipe.split, recipe.seed if recipe.split_seed is None else recipe.split_seed)
+    parts = split(labels, recipe.split, recipe.splitting)
     for part, rows in (("training", parts.train), ("validation", parts.validation)):
         for label, kind in ((1, "lenses"), (0, "non-lenses")):
             if not (labels[rows] == label).any():
