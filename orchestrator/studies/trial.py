@@ -106,11 +106,13 @@ def run(
             try:
                 if epoch.number > recorded:
                     runs.log_metrics(run_id, metrics, epoch.number)
-                if epoch.number in counts:
-                    record(training, epoch, bench, parts, run_id, validate)
                 if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
                     save(training, checkpoint, {"run_id": run_id})
                     saved = time.monotonic()
+                if (
+                    epoch.number in counts
+                ):  # after the checkpoint: a row whose training begins anew would be there twice
+                    record(training, epoch, bench, parts, run_id, validate)
                 yield epoch
             except BaseException:
                 save(training, checkpoint, {"run_id": run_id, UNRECORDED: {epoch.number: metrics}})
