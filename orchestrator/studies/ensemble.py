@@ -25,7 +25,7 @@ from orchestrator.studies.row import Candidate, put_on_record, raw, timed_files
 from orchestrator.tracking import models, records, runs
 
 ROUNDS = 3
-"""In which an ensemble and its best member are timed in turns; the fastest of each counts."""
+"""In which an ensemble and its best member are timed in turns; the median of their ratios counts."""
 
 Member = tuple[Row, Recipe]
 
@@ -192,5 +192,4 @@ def _times_slower(
     def seconds(finder: Callable[[Tensor], Scores]) -> float:
         return time_end_to_end(lambda: raw(files), _logit(finder), device).seconds
 
-    both = [(seconds(one), seconds(other)) for _ in range(ROUNDS)]
-    return min(first for first, _ in both) / min(second for _, second in both)
+    return float(np.median([seconds(one) / seconds(other) for _ in range(ROUNDS)]))

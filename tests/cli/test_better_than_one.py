@@ -20,8 +20,10 @@ from orchestrator.cli import main
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.simulation import simulate
+from orchestrator.errors import TrackingError
 from orchestrator.learning.finder import find
 from orchestrator.learning.prevalence import corrected
+from orchestrator.studies.evaluation import share_of
 from orchestrator.tracking import models, records
 from tests.cli.conftest import NO_STORE_OF_THE_USER, Call
 
@@ -157,11 +159,14 @@ def test_probabilities_of_an_evaluation_are_those_of_the_share_of_lenses(call: C
     own, sky = (list(csv.DictReader((tmp_path / name).open())) for name in ("own", "sky"))
     assert [each["logit"] for each in own] == [each["logit"] for each in sky]
     before, after = (np.array([float(each["probability"]) for each in some]) for some in (own, sky))
-    share = models.load(uri, CPU).about["prevalence"]
+    model = models.load(uri, CPU)
+    share = share_of(uri, model)
     assert share == pytest.approx(141 / 200, abs=0.01)
     np.testing.assert_allclose(after, corrected(before, share, 0.001))
     told = call("evaluate", "--model", uri, "--data", "other", "--prevalence", "1", expect=2).stderr
     assert "not in the range 0<x<1" in told
+    with pytest.raises(TrackingError, match="not on record at what share of lenses"):
+        share_of(uri, model._replace(about={}))
 
 
 def test_too_few_unseen_objects_and_the_other_set_are_refused(
