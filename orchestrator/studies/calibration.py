@@ -108,8 +108,8 @@ def calibrate(
         runs.log_metrics(run_id, {"logit_difference": difference})
         log_scored(run_id, f"{uri} by {method}", cutouts, rest, logits, after, half(logits, after))
         if seen is not None:  # else it stays unknown what the model was trained on
-            both = zip(seen, cutouts.objects(fit), strict=True)
-            runs.log_objects(run_id, "trained_on.npz", Objects(*map(np.concatenate, both)))
+            ids, content = (np.concatenate(both) for both in zip(seen, cutouts.objects(fit), strict=True))
+            runs.log_objects(run_id, "trained_on.npz", Objects(ids, content))
         runs.log_objects(run_id, "tested_on.npz", cutouts.objects(rest))
         found = _differences(labels, before, after)
         runs.log_metrics(run_id, {f"{name}_before": each.one for name, each in found.items()})
