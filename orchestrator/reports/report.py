@@ -197,9 +197,8 @@ def _mistakes(results: Results) -> tuple[str, str, str] | None:
         )
         if pictures:
             opened = " open" if not blocks else ""
-            blocks.append(
-                f"<details{opened}><summary>{html.escape(row.name)}, {row.epochs} epochs</summary>{pictures}</details>"
-            )
+            title = html.escape(row.name) + (f", {row.epochs} epochs" if row.epochs else "")
+            blocks.append(f"<details{opened}><summary>{title}</summary>{pictures}</details>")
     if not blocks:
         return None
     note = "Of the test set, with identifier and logit; scores above 0 are called lenses."

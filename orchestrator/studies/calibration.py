@@ -81,7 +81,8 @@ def calibrate(
         DataError: the set is the other one, or has too few objects that the model has not seen.
         RecipeError: the objects allow no fit.
     """
-    origin = records.row(_run_of(uri, model))
+    source = uri if uri.startswith("runs:/") else f"models:/{model.version}"  # an alias moves on
+    origin = records.row(_run_of(source))
     seen = records.objects(origin.run_id, "trained_on.npz")
     refuse_other_set(uri, model, cutouts)
     fit, rest, left_out = _halves(cutouts, seen)
@@ -91,7 +92,7 @@ def calibrate(
     finder = Calibrated(models.load(uri, torch.device("cpu")).finder, calibration)
     share = float((cutouts.labels[fit] == 1).mean())
     own = {key: value for key, value in model.about.items() if key in ("architecture", "normalisation", "how")}
-    about = {"members": [uri], "calibrated_from": model.version, "calibration": method, "prevalence": share}
+    about = {"members": [source], "calibrated_from": model.version, "calibration": method, "prevalence": share}
 
     run_id = runs.begin(experiment, "calibration", f"{uri} by {method}")
     with runs.running(run_id):
@@ -106,9 +107,9 @@ def calibrate(
         )
         runs.log_metrics(run_id, {"logit_difference": difference})
         log_scored(run_id, f"{uri} by {method}", cutouts, rest, logits, after, half(logits, after))
-        trained = cutouts.objects(fit)
-        known = [trained] if seen is None else [seen, trained]
-        runs.log_objects(run_id, "trained_on.npz", Objects(*map(np.concatenate, zip(*known, strict=True))))
+        if seen is not None:  # else it stays unknown what the model was trained on
+            ids, content = (np.concatenate(both) for both in zip(seen, cutouts.objects(fit), strict=True))
+            runs.log_objects(run_id, "trained_on.npz", Objects(ids, content))
         runs.log_objects(run_id, "tested_on.npz", cutouts.objects(rest))
         found = _differences(labels, before, after)
         runs.log_metrics(run_id, {f"{name}_before": each.one for name, each in found.items()})
@@ -136,10 +137,10 @@ def register(found: Calibration) -> Version:
     )
 
 
-def _run_of(uri: str, model: Model) -> str:
+def _run_of(source: str) -> str:
     """The run that a model came of."""
-    name, _, rest = uri.partition(":/")
-    return rest.partition("/")[0] if name == "runs" else registry.find(f"models:/{model.version}").run_id
+    kind, _, rest = source.partition(":/")
+    return rest.partition("/")[0] if kind == "runs" else registry.find(source).run_id
 
 
 def _halves(cutouts: Cutouts, seen: Objects | None) -> tuple[Rows, Rows, int | None]:

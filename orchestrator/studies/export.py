@@ -10,6 +10,7 @@ import torch
 from orchestrator.data.challenge import MASKED
 from orchestrator.errors import DataError, one_of
 from orchestrator.learning import onnx, pt2
+from orchestrator.learning.finder import find
 from orchestrator.studies.row import simulated
 from orchestrator.tracking import models
 
@@ -29,10 +30,11 @@ def export(uri: str, out: Path) -> float:
     cpu = torch.device("cpu")
     model = models.load(uri, cpu)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".pt2":
-        pt2.save(model.program, out)
-        return 0.0
     flux = np.array(simulated(model.set.name))
     flux[0, :, :40, :40] = MASKED
     flux[1, 0, 0, 0] = np.nan
-    return onnx.write(model.program, flux, out)
+    if out.suffix == ".onnx":
+        return onnx.write(model.program, flux, out)
+    pt2.save(model.program, out)
+    written, recorded = (np.stack(find(each, flux, cpu)) for each in (pt2.load(out, cpu).module(), model.finder))
+    return float(np.abs(written - recorded).max())
