@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,7 @@ from tests.cli.test_faults import ENVIRONMENT, call, folder, lines_until, result
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
-SBATCH = DEPLOY / "slurm" / "worker.sbatch"
+SCRIPTS = {script.stem: script for script in (DEPLOY / "slurm").glob("*.sbatch")}
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 
 PASSWORD = "made up for this test"
@@ -58,7 +59,7 @@ def test_no_secret_has_a_default() -> None:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the very MLflow server of the compose file, on this machine and on SQLite."""
-    pytest.importorskip("flask_wtf", reason="Flask-WTF, of the extra dev, is not installed")
+    pytest.importorskip("flask_wtf", reason="Flask-WTF, of the extra server, is not installed")
     folder = tmp_path_factory.mktemp("team")
     service = yaml.safe_load(COMPOSE.read_text())["services"]["mlflow"]
     with socket.socket() as probe:
@@ -133,47 +134,96 @@ def test_the_teams_server_asks_for_a_login_and_for_its_own_name(team: str, tmp_p
     assert "through the server" in done.stdout.splitlines()
 
 
-def test_shellcheck_finds_nothing_in_the_script() -> None:
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_shellcheck_finds_nothing_in_a_script(script: Path) -> None:
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("no shellcheck on this machine (Debian's package shellcheck has it)")
-    done = subprocess.run([shellcheck, str(SBATCH)], capture_output=True, text=True, check=False)
+    done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_the_slurm_script_works_requeues_itself_on_a_signal_and_goes_on(tmp_path: Path, small_space: Path) -> None:
-    at = folder(tmp_path / "work", small_space)
-    tools = tmp_path / "tools"
+@pytest.fixture
+def submit(tmp_path: Path, small_space: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Run a script as Slurm would, in the folder `work`; of Slurm itself there is no more than the scripts call."""
+    at, tools = folder(tmp_path / "work", small_space), tmp_path / "tools"
     tools.mkdir()
-    scontrol = tools / "scontrol"  # the only part of Slurm that the script calls
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(tmp_path))}/requeued\n')
-    scontrol.chmod(0o755)
+    commands = {
+        "scontrol": f'echo "$@" >> {shlex.quote(str(tmp_path))}/requeued',
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+    }
+    for name, command in commands.items():
+        (tools / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tools / name).chmod(0o755)
     environment = {
         **ENVIRONMENT,
-        "PATH": f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{tools}{os.pathsep}{ENVIRONMENT['PATH']}",
         "PYTHONPATH": str(ROOT),
         "STUDY": "faulty.toml",
         "STORAGE": "sqlite:///optuna.db",
         "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
         "SLURM_CPUS_PER_TASK": "1",
-        "SLURM_ARRAY_JOB_ID": "17",
-        "SLURM_ARRAY_TASK_ID": "3",
     }
 
-    def submit() -> subprocess.Popen[str]:
-        return subprocess.Popen(["bash", str(SBATCH)], cwd=at, env=environment, stderr=subprocess.PIPE, text=True)
+    def run(name: str, **variables: str) -> subprocess.Popen[str]:
+        command, given = ["bash", str(SCRIPTS[name])], {**environment, **variables}
+        return subprocess.Popen(
+            command, cwd=at, env=given, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
 
-    job = submit()
-    lines_until(job, "epoch 4")
-    job.send_signal(signal.SIGTERM)
-    job.communicate(timeout=60)
-    assert job.returncode == 0
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_worker_script_works_requeues_itself_on_a_signal_and_goes_on(
+    submit: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    array = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
+    _end(submit("worker", **array))
     assert (tmp_path / "requeued").read_text() == "requeue 17_3\n"
-    job = submit()
+    job = submit("worker", **array)
     _, told = job.communicate(timeout=240)
     assert job.returncode == 0, told
     assert "trial 0  epoch 1 " not in told
-    assert len(results(at)) == 6
-    assert "nothing to mend" in call(at, "doctor")
+    assert len(results(tmp_path / "work")) == 6
+    assert "nothing to mend" in call(tmp_path / "work", "doctor")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_ray_script_works_on_two_nodes_requeues_itself_on_a_signal_and_leaves_nothing_running(
+    submit: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="ray, of the extra dev, is not installed")
+    number = str(os.getpid())
+    try:
+        told = _end(submit("ray", SLURM_JOB_ID=number, SLURM_JOB_NUM_NODES="2"))
+        assert (tmp_path / "requeued").read_text() == f"requeue {number}\n"
+        assert len(set(re.findall(r"worker pid=\d+", told))) == 2
+        assert "The same command goes on from here" in told
+        assert _processes_of(f"/tmp/ray-{number}/") == []
+        assert "nothing to mend" in call(tmp_path / "work", "doctor")
+    finally:
+        for process in _processes_of(f"/tmp/ray-{number}/"):
+            os.kill(process, signal.SIGKILL)
+        shutil.rmtree(f"/tmp/ray-{number}", ignore_errors=True)
+
+
+def _end(job: subprocess.Popen[str]) -> str:
+    """Send it the signal that Slurm sends before its time is up, as soon as it is well under way."""
+    told = lines_until(job, "epoch 4")
+    job.send_signal(signal.SIGTERM)
+    told += job.communicate(timeout=120)[1]
+    assert job.returncode == 0, told
+    return told
+
+
+def _processes_of(mark: str) -> list[int]:
+    """Those that have it in their command line."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if mark.encode() in each.read_bytes():
+                found.append(int(each.parent.name))
+    return found

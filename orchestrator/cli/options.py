@@ -38,7 +38,7 @@ def counts(option: str, text: str) -> list[int]:
     return found
 
 
-def free(host: str, port: int) -> None:
+def free(host: str, port: int, option: str = "--port") -> None:
     """Refuse an address that cannot be listened on, before the work that a server begins with."""
     try:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -46,4 +46,4 @@ def free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port just left would count as taken
             probe.bind(address)
     except OSError as error:
-        raise click.BadParameter(f"{host}:{port}: {error.strerror}; choose another", param_hint="--port") from None
+        raise click.BadParameter(f"{host}:{port}: {error.strerror}; choose another", param_hint=option) from None

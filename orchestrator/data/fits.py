@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import SIZE
-from orchestrator.errors import UnreadableCutout
+from orchestrator.errors import DataError, UnreadableCutout
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -24,20 +23,28 @@ CARD, BLOCK = 80, 2880
 
 END = b"END" + 77 * b" "
 
-DATA = 4 * SIZE * SIZE
-"""Bytes of a plain image; it is padded to whole blocks."""
-
-PLAIN = [
-    f"{key:8}= {value:>20}".encode()
-    for key, value in {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "2", "NAXIS1": f"{SIZE}", "NAXIS2": f"{SIZE}"}.items()
-]
-"""The first cards of a plain file, up to their comments; the standard fixes their order."""
+PLAIN = tuple(f"{key:8}= ".encode() for key in ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2"))
+"""How the first cards of a plain file begin; the standard fixes their order."""
 
 ENDLESS = re.compile(rb"(?:NAXIS|TFIELDS) *= *[+0]*[1-9][0-9]{3}", re.IGNORECASE)
 """More than the 999 axes or columns that FITS allows: astropy would count through them all."""
 
 UNPACKED = 16 << 20
 """Bytes that a file compressed with gzip may unpack to: a small one can grow a thousandfold."""
+
+Unit = int | str | None
+"""Which image of a file: number or name (EXTNAME) of its HDU, or None for the first that there is."""
+
+
+class Frame(NamedTuple):
+    """An image (h, w) float32 in the file's units, not all of it NaN or infinite, and the cards that describe it."""
+
+    image: Image
+    header: bytes
+
+
+class TileCompressed(UnreadableCutout):
+    """The image is there, and only `tiles` reads it."""
 
 
 def read_cutout(paths: Sequence[Path]) -> Image:
@@ -46,60 +53,85 @@ def read_cutout(paths: Sequence[Path]) -> Image:
 
 
 def read_image(path: Path) -> Image:
-    """Read the image of a FITS file: (SIZE, SIZE) float32; see `images`.
+    """Read the first image of a FITS file: (SIZE, SIZE) float32; Raises as `read_frames`."""
+    return read_frames(path)[0].image
+
+
+def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
+    """Take the images of one object, (bands or 1, SIZE, SIZE), out of the content of a FITS file; see `frames`."""
+    return np.stack([frame.image for frame in frames(content, name, bands or (None,))])
+
+
+def read_frames(
+    path: Path, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
+) -> list[Frame]:
+    """Read images from a FITS file; see `frames`.
 
     Raises:
-        UnreadableCutout: as `images`, and where there is no such file.
+        UnreadableCutout: as there, and where there is no such file.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableCutout(f"{path}: {error.strerror or error}") from None
-    image: Image = images(content, str(path))[0]
-    return image
+    return frames(content, str(path), units, any_size=any_size, tiles=tiles)
 
 
-def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
-    """Take the images of one object out of the content of a FITS file.
+def frames(
+    content: bytes, name: str, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
+) -> list[Frame]:
+    """Take images out of the content of a FITS file.
 
     A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
-    another BITPIX, scaled, compressed with gzip, or in extensions.
+    another BITPIX, scaled, compressed with gzip, or in an extension.
 
     Args:
         content: of the file, whole.
         name: of the file, for what is told.
-        bands: names of the extensions that hold the images; by default the first image there is.
-
-    Returns:
-        (bands or 1, SIZE, SIZE) float32, in the file's units; some pixels may be NaN or infinite, not all of a band.
+        units: which of its images, in the order they are wanted. Several names that it does not have stand for its
+            images one after the other, if there are as many.
+        any_size: take other images than of SIZE × SIZE pixels too.
+        tiles: read tile-compressed images too. Decompressing a damaged tile can end the process, not only fail.
 
     Raises:
-        UnreadableCutout: no FITS, no such image, another shape, or no finite pixel.
+        UnreadableCutout: no FITS, no such image, another shape, or no finite pixel in one.
+        TileCompressed: it is one, and they are not wanted.
     """
-    plain = None if bands else _plain(content)
-    found = _unusual(content, name, bands) if plain is None else plain[None]
-    if not all(np.isfinite(image).any() for image in found):
+    plain = _plain(content) if tuple(units) == (None,) else None
+    if plain is None:
+        found = _unusual(content, name, units, any_size, tiles)
+    else:
+        _check_shape(plain.image.shape, any_size, name)
+        found = [plain]
+    if not all(np.isfinite(frame.image).any() for frame in found):
         raise UnreadableCutout(f"{name}: not one finite pixel")
     return found
 
 
-def _plain(content: bytes) -> Image | None:
-    """The image of a file that is exactly as the challenge writes it, or None."""
+def _plain(content: bytes) -> Frame | None:
+    """The image of a file that is as the challenge writes it, but for its size, or None."""
     end = content.find(END)
     header = content[:end].upper()
-    for number, plain in enumerate(PLAIN):
+    values = []
+    for number, key in enumerate(PLAIN):
         card = header[number * CARD : (number + 1) * CARD]
-        if not card.startswith(plain) or card[len(plain) :].strip()[:1] not in (b"", b"/"):
+        if not card.startswith(key) or card[30:].strip()[:1] not in (b"", b"/"):
             return None
+        values.append(card[10:30].lstrip())
+    sides = values[3:]
+    if values[:3] != [b"T", b"-32", b"2"] or not all(side.isdigit() for side in sides):
+        return None
     if end % CARD or b"BSCALE" in header or b"BZERO" in header:
         return None
-    begin = (end // BLOCK + 1) * BLOCK
-    if not DATA <= len(content) - begin <= -(-DATA // BLOCK) * BLOCK:
+    width, height = map(int, sides)
+    begin, size = (end // BLOCK + 1) * BLOCK, 4 * width * height
+    if not 0 < size <= len(content) - begin <= -(-size // BLOCK) * BLOCK:
         return None
-    return np.frombuffer(content, ">f4", SIZE * SIZE, begin).reshape(SIZE, SIZE).astype(np.float32)
+    image = np.frombuffer(content, ">f4", width * height, begin).reshape(height, width).astype(np.float32)
+    return Frame(image, content[:end])
 
 
-def _unusual(content: bytes, name: str, bands: Sequence[str]) -> Image:
+def _unusual(content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, tiles: bool) -> list[Frame]:
     import gzip
     import io
     import warnings
@@ -118,37 +150,85 @@ def _unusual(content: bytes, name: str, bands: Sequence[str]) -> Image:
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
         with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.simplefilter("ignore")
-            # Decompressing a damaged tile can end the process, not only fail.
-            with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=True) as units:
-                holding = (unit for unit in units if isinstance(unit, fits.PrimaryHDU | fits.ImageHDU) and unit.size)
-                chosen = _named(list(holding), bands, name) if bands else list(islice(holding, 1))
-                for unit in chosen:
-                    _check_shape(unit, content, name)
-                if chosen:
-                    return np.stack([unit.data for unit in chosen], dtype=np.float32, casting="same_kind")
+            with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=not tiles) as units:
+                found = []
+                for unit in _chosen(units, wanted, name):
+                    _check_shape(unit.shape, any_size, name)
+                    if not isinstance(unit, fits.CompImageHDU):
+                        _check_span(unit, content, name)
+                    cards = unit.header.tostring() + units[0].header.tostring()
+                    found.append(Frame(np.ascontiguousarray(unit.data, np.float32), cards.encode("latin-1")))
+                return found
     except UnreadableCutout:
         raise
     except Exception as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
         reason = (str(error).splitlines() or [""])[0]
         raise UnreadableCutout(f"{name}: not a readable FITS file ({type(error).__name__}: {reason})") from None
-    tiles = ", only a tile-compressed one: unpack it with funpack" if b"ZIMAGE" in content else ""
-    raise UnreadableCutout(f"{name}: holds no image{tiles}")
 
 
-def _named(units: list[fits.PrimaryHDU], bands: Sequence[str], name: str) -> list[fits.PrimaryHDU]:
-    named = {unit.name: unit for unit in units}
-    missing = [band for band in bands if band not in named]
-    if missing:
-        raise UnreadableCutout(f"{name}: no image in an extension named {', '.join(missing)}")
-    return [named[band] for band in bands]
+def _chosen(units: fits.HDUList, wanted: Sequence[Unit], name: str) -> list[fits.PrimaryHDU]:
+    """The units that hold the images that are wanted."""
+    from astropy.io import fits
+
+    kinds = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    holding, tiled = [], False
+    for number, unit in enumerate(units):
+        if isinstance(unit, kinds) and unit.size:
+            holding.append((number, unit))
+            if tuple(wanted) == (None,):  # what is behind it may be damaged
+                return [unit]
+        tiled |= "ZIMAGE" in unit.header
+    chosen = [
+        next((unit for n, unit in holding if each == n or str(each).upper() == unit.name), None) for each in wanted
+    ]
+    if all(chosen):
+        return chosen
+    if tiled:
+        raise TileCompressed(f"{name}: holds no image, only a tile-compressed one: unpack it with funpack")
+    if not holding:
+        raise UnreadableCutout(f"{name}: holds no image")
+    if not any(chosen) and len(wanted) == len(holding) > 1 and all(isinstance(each, str) for each in wanted):
+        return [unit for _, unit in holding]
+    there = ", ".join(f"{n} {unit.name}".strip() for n, unit in holding)
+    told = ", ".join(map(str, wanted))
+    raise UnreadableCutout(f"{name}: {len(holding)} images ({there}); expected in HDU {told}")
 
 
-def _check_shape(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:
-    """Refuse another shape, and a header that declares fewer bytes than follow it, such as BITPIX = 16 over floats."""
-    if unit.shape != (SIZE, SIZE):
-        shape = " x ".join(str(side) for side in unit.shape)
-        raise UnreadableCutout(f"{name}: an image of {shape} pixels; {SIZE} x {SIZE} is expected")
+def _check_span(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:
+    """Refuse a header that declares fewer bytes than follow it, such as BITPIX = 16 over floats."""
     place = unit.fileinfo()
     behind = content[place["datLoc"] + place["datSpan"] :]
     if behind.strip(b"\0") and not behind.startswith(b"XTENSION"):
         raise UnreadableCutout(f"{name}: {len(behind)} bytes more than its header declares")
+
+
+def _check_shape(shape: tuple[int, ...], any_size: bool, name: str) -> None:
+    if shape != (SIZE, SIZE) and not (any_size and len(shape) == 2):
+        told = " x ".join(str(side) for side in shape)
+        raise UnreadableCutout(f"{name}: an image of {told} pixels; {SIZE} x {SIZE} is expected")
+
+
+def table_columns(path: Path) -> list[str]:
+    """Names of the columns of the first table in a file; none where there is no table. Raises DataError."""
+    return [str(name) for name in _first_table(path).names]
+
+
+def read_table(path: Path, names: Sequence[str]) -> list[list[Any]]:
+    """Read some columns of the first table in a file. Raises DataError."""
+    table = _first_table(path)
+    return [table[name].tolist() for name in names]
+
+
+def _first_table(path: Path) -> fits.FITS_rec:
+    import warnings
+
+    from astropy.io import fits
+
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False, disable_image_compression=True) as units:
+            warnings.simplefilter("ignore")
+            return next(unit.data for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU))
+    except StopIteration:
+        raise DataError(f"{path}: holds no table; a folder or a list of images is scored as such") from None
+    except Exception as error:  # see `_unusual`
+        raise DataError(f"{path}: not a readable FITS table ({(str(error).splitlines() or [''])[0]})") from None

@@ -119,9 +119,9 @@ class Batches:
         return Batch(images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
 
 
-def ahead(make: Callable[[Given], Made], parts: Iterable[Given], count: int) -> Iterator[Made]:
-    """Like `map`, with up to `count` results made ahead in a thread; its errors arrive where the result would have."""
-    pool = ThreadPoolExecutor(1)
+def ahead(make: Callable[[Given], Made], parts: Iterable[Given], count: int, threads: int = 1) -> Iterator[Made]:
+    """Like `map`, with up to `count` results made ahead in threads; errors arrive where the result would have."""
+    pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Made]] = deque()
     try:
         for part in parts:

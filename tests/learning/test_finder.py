@@ -20,14 +20,17 @@ from orchestrator.learning.inference import score
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", architectures.names())
-def test_the_exported_finder_gives_the_logits_of_the_network(name: str, small_space: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "bands"), [*((name, 1) for name in architectures.names()), ("lens_flow", 4)])
+def test_the_exported_finder_gives_the_logits_of_the_network(
+    name: str, bands: int, small_space: Path, small_ground: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
-    network = architectures.create(name, bands=1).train()
+    network = architectures.create(name, bands=bands).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    finders.export(Finder(network, "zscale"), 1, 101, tmp_path / "finder.pt2")
+    finders.export(Finder(network, "zscale"), bands, 101, tmp_path / "finder.pt2")
     exported = pt2.load(tmp_path / "finder.pt2", CPU)
-    raw = np.stack([read_cutout(each.paths) for each in scan(small_space).objects[:5]])
+    root = small_space if bands == 1 else small_ground
+    raw = np.stack([read_cutout(each.paths) for each in scan(root).objects[:5]])
     logits, probabilities = find(exported.module(), raw, CPU)
     np.testing.assert_allclose(logits, score(network, prepare(raw, "zscale")[0], CPU), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)

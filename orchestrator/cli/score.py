@@ -1,0 +1,83 @@
+"""The command that scores a survey's cutouts with a registered model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli import options
+from orchestrator.cli.progress import bar
+
+if TYPE_CHECKING:
+    from orchestrator.reports.scorefile import Summary
+
+
+@click.command()
+@click.option("--model", metavar="URI", required=True, help="Such as models:/lens-finder-ground@champion.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    required=True,
+    help="A folder of FITS files, a list of them (.txt), a catalogue with their paths (.csv, .parquet, .fits), or a"
+    " stack of images (.h5).",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write: .parquet or .csv."
+)
+@click.option("--hdu", metavar="N|NAME,…", help="HDU to read of every file, or one a band; of a stack its dataset.")
+@click.option("--resize", is_flag=True, help="Crop larger cutouts around their centre, and pad smaller ones.")
+@click.option("--top", type=click.IntRange(1), help="Write a page with pictures of so many best candidates too.")
+@click.option("--overwrite", is_flag=True, help="Replace --out, and what another scoring began there.")
+@click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and data.")
+@options.device
+@options.tracking_uri
+def score(
+    model: str,
+    data: Path,
+    out: Path,
+    hdu: str | None,
+    resize: bool,
+    top: int | None,
+    overwrite: bool,
+    resume: bool,
+    device: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Score cutouts by the thousand or million, and rank them.
+
+    A cutout that cannot be scored is a row that says why. An interrupted scoring goes on when the command is given
+    again.
+    """
+    from orchestrator.data import sources
+    from orchestrator.learning import devices
+    from orchestrator.studies import scoring
+    from orchestrator.tracking import models, store
+
+    chosen = devices.choose(device)
+    store.connect(tracking_uri)
+    loaded = models.load(model, chosen)
+    units = tuple(int(each) if each.isdecimal() else each for each in hdu.split(",")) if hdu else ()
+    source = sources.find(data, loaded.set, units, resize=resize)
+    kept = scoring.parts(loaded, source, chosen, out, {"hdu": hdu or "", "resize": str(resize)})
+    with kept.opened(overwrite, resume) as begun:
+        if begun:
+            with bar("Scoring", len(source), rate=True) as say:
+                for done in scoring.score(loaded, source, chosen, kept):
+                    say(done)
+            _tell(kept.finish())
+    click.echo(f"scores with {loaded.version}: {out}")
+    if top:
+        page = out.with_suffix(".html")
+        page.write_text(scoring.candidates(loaded, source, out, top))
+        click.echo(f"the best as pictures: {page}")
+
+
+def _tell(summary: Summary) -> None:
+    click.echo(f"{summary.objects:,} cutouts, {summary.objects - summary.bad:,} of them scored")
+    for reason in summary.reasons:
+        click.echo(f"  {reason}")
+    if summary.bad > len(summary.reasons):
+        click.echo(f"  and {summary.bad - len(summary.reasons):,} more, see the column reason")

@@ -1,0 +1,224 @@
+"""Writes the scores of very many objects: part by part, and in the end as one ranked Parquet or CSV file.
+
+    OUT.parts/about.json         what is scored, and with what
+    OUT.parts/00000000.parquet   the first PART objects, without their rank
+
+A part is written whole or not at all, so that an interrupted run goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import DataError, one_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART = 8192
+"""Objects of a part, and of a row group of the file."""
+
+SUFFIXES = (".parquet", ".pq", ".csv")
+
+ABOUT = "about.json"
+
+NAMED = 3
+"""Bad objects whose reasons are told."""
+
+About = Mapping[str, object]
+"""Name and value of all that decides what a file holds."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a file of scores holds: objects, bad ones, and why the first of these are."""
+
+    objects: int
+    bad: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one file of scores."""
+
+    out: Path
+    about: About
+    objects: int
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie until all are there."""
+        return self.out.with_name(f"{self.out.name}.parts")
+
+    @contextmanager
+    def opened(self, overwrite: bool, resume: bool) -> Iterator[bool]:
+        """Make the folder, or go on in it; tells whether anything is left to do.
+
+        Raises:
+            DataError: the file is there already, or what was begun is of other data, model or settings.
+        """
+        self._refuse_suffix()
+        if self.out.exists() and not overwrite:
+            if not resume:
+                raise DataError(f"{self.out}: is there already; --overwrite replaces it")
+            self._refuse_other(_about_of(self.out), self.out)
+            yield False
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                self._begin(overwrite)
+                yield True
+        except Timeout:
+            raise DataError(f"{self.out}: another process is scoring into it") from None
+
+    def missing(self) -> list[range]:
+        """The rows of each part that is not there yet."""
+        return [rows for rows in self._all() if not self._path(rows).is_file()]
+
+    def write(self, rows: range, columns: dict[str, Any]) -> None:
+        """Write one part; `columns` are those of `_schema`, all but `model`."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        model = pa.array([self.about["model"]] * len(rows), pa.string())
+        partial = self.folder / "partial"
+        pyarrow.parquet.write_table(pa.table({**columns, "model": model}, schema=_schema()), partial)
+        partial.rename(self._path(rows))
+
+    def finish(self) -> Summary:
+        """Put the parts together, ranked by logit; bad objects have no rank. The order is that of the source."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        logits = np.concatenate([self._read(rows, ["logit"])["logit"].to_numpy() for rows in self._all()])
+        order = np.argsort(-logits, kind="stable")[: np.count_nonzero(~np.isnan(logits))]
+        ranks = np.zeros(len(logits), np.int64)
+        ranks[order] = np.arange(1, len(order) + 1)
+        reasons: list[str] = []
+        partial = self.folder / "whole"
+        with _writer(partial, self.out.suffix.lower(), self.about) as writer:
+            for rows in self._all():
+                table = self._read(rows)
+                rank = pa.array(ranks[rows.start : rows.stop], mask=ranks[rows.start : rows.stop] == 0)
+                writer.write_table(table.add_column(table.schema.get_field_index("probability") + 1, "rank", rank))
+                if len(reasons) < NAMED:
+                    reasons += filter(None, table["reason"].drop_null().to_pylist())
+        os.replace(partial, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
+        shutil.rmtree(self.folder)
+        return Summary(len(logits), len(logits) - len(order), tuple(reasons[:NAMED]))
+
+    def _begin(self, overwrite: bool) -> None:
+        about = self.folder / ABOUT
+        if about.is_file():
+            try:
+                self._refuse_other(json.loads(about.read_text()), self.folder)
+            except DataError:
+                if not overwrite:
+                    raise
+                for part in self.folder.glob("*.parquet"):
+                    part.unlink()
+        partial = self.folder / "partial"
+        partial.write_text(json.dumps(self.about, indent=1))
+        partial.rename(about)
+
+    def _refuse_other(self, before: About, where: Path) -> None:
+        for key, value in self.about.items():
+            if before.get(key) != value:
+                raise DataError(
+                    f"{where}: was made with another {key} ({before.get(key, 'unknown')}, now {value});"
+                    " --overwrite begins anew"
+                )
+
+    def _refuse_suffix(self) -> None:
+        if self.out.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{self.out}: {one_of('kind of file', self.out.suffix, SUFFIXES)}")
+
+    def _all(self) -> list[range]:
+        return [range(start, min(start + PART, self.objects)) for start in range(0, self.objects, PART)]
+
+    def _path(self, rows: range) -> Path:
+        return self.folder / f"{rows.start:08d}.parquet"
+
+    def _read(self, rows: range, columns: list[str] | None = None) -> pa.Table:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(self._path(rows), columns=columns)
+
+
+def best(path: Path, count: int) -> list[dict[str, Any]]:
+    """The rows of a whole file with the highest ranks, the best first; `row` is their place in it, from 0 on."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    found, start = [], 0
+    for batch in _batches(path):
+        places = pa.array(range(start, start + batch.num_rows))
+        chosen = pyarrow.compute.less_equal(batch["rank"], count)
+        found += pa.Table.from_batches([batch]).append_column("row", places).filter(chosen).to_pylist()
+        start += batch.num_rows
+    return sorted(found, key=lambda each: int(each["rank"]))
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    if path.suffix.lower() != ".csv":
+        yield from pyarrow.parquet.ParquetFile(path).iter_batches()
+        return
+    kinds = pyarrow.csv.ConvertOptions(column_types={"id": "string", "path": "string", "rank": "int64"})
+    with pyarrow.csv.open_csv(path, convert_options=kinds) as reader:
+        yield from reader
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    texts: Iterable[tuple[str, pa.DataType]] = [(name, pa.string()) for name in ("flags", "reason", "model")]
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("path", pa.string()),
+            ("logit", pa.float32()),
+            ("probability", pa.float32()),
+            ("ra", pa.float64()),
+            ("dec", pa.float64()),
+            ("masked", pa.int32()),
+            *texts,
+        ]
+    )
+
+
+def _writer(path: Path, suffix: str, about: About) -> Any:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    schema = _schema().insert(_schema().get_field_index("probability") + 1, pa.field("rank", pa.int64()))
+    if suffix == ".csv":
+        return pyarrow.csv.CSVWriter(path, schema)
+    return pyarrow.parquet.ParquetWriter(path, schema.with_metadata({"scoring": json.dumps(about)}))
+
+
+def _about_of(path: Path) -> About:
+    """What a whole file says of itself; a CSV cannot."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        found: About = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"scoring", b"{}"))
+    except (pa.ArrowException, OSError):
+        return {}
+    return found

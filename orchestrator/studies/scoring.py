@@ -1,0 +1,124 @@
+"""Scores any number of cutouts with a model, from their files to one ranked file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from orchestrator.data.sources import Source
+from orchestrator.data.sources.pieces import Row
+from orchestrator.learning.batches import ahead
+from orchestrator.learning.inference import BATCH, evaluating
+from orchestrator.reports.candidates import Candidate, page
+from orchestrator.reports.scorefile import Parts, best
+from orchestrator.tracking.models import Model
+
+WORKERS = 4
+"""Threads at most that each read and score a batch of their own: above that, threads inside a network are as good."""
+
+AHEAD = 2
+"""Batches a worker is ahead."""
+
+GPU_BATCH = 512
+"""Cutouts at once on a GPU."""
+
+
+def parts(model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str]) -> Parts:
+    """What the scores of a source are kept in; it tells apart all that makes a difference to them.
+
+    Args:
+        model: as loaded.
+        source: what is scored.
+        device: two kinds of devices do not round alike.
+        out: the file to write in the end.
+        settings: how the source is read.
+    """
+    about = {
+        "model": model.version,
+        "digest of the model": model.digest,
+        "digest of the data": source.digest(),
+        "number of objects": len(source),
+        "device": device.type,
+        **settings,
+    }
+    return Parts(out, about, len(source))
+
+
+def score(model: Model, source: Source, device: torch.device, kept: Parts) -> Iterator[int]:
+    """Score what is missing, part by part; yields how many objects are done."""
+    missing = kept.missing()
+    done = len(source) - sum(map(len, missing))
+    yield done
+    size = BATCH if device.type == "cpu" else GPU_BATCH
+    batches = (range(start, min(start + size, part.stop)) for part in missing for start in part[::size])
+
+    def read_and_score(batch: range) -> tuple[list[Row], NDArray[np.float32]]:
+        piece = source.read(batch.start, batch.stop)
+        scores = np.full((2, len(batch)), np.nan, np.float32)
+        if piece.good.any():
+            with torch.inference_mode():
+                found = model.finder(torch.from_numpy(piece.flux).to(device))
+                scores[:, piece.good] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
+        return piece.rows, scores
+
+    cores = os.cpu_count() or 1
+    workers = min(cores, WORKERS)
+    with evaluating(model.finder), _threads(cores // workers):
+        scored = ahead(read_and_score, batches, AHEAD * workers, workers)
+        for part in missing:
+            rows: list[Row] = []
+            scores: list[NDArray[np.float32]] = []
+            for some, theirs in islice(scored, -(-len(part) // size)):
+                rows += some
+                scores.append(theirs)
+                yield done + len(rows)
+            kept.write(part, _columns(rows, np.concatenate(scores, axis=1)))
+            done += len(part)
+
+
+def candidates(model: Model, source: Source, out: Path, count: int) -> str:
+    """The best of a whole file of scores as a page with their pictures, read again from the source."""
+
+    def candidate(row: dict[str, Any]) -> Candidate:
+        place = "" if math.isnan(row["ra"]) else f"{row['ra']:.5f} {row['dec']:+.5f}"
+        lines = (f"{row['rank']}: probability {row['probability']:.4f}", f"logit {row['logit']:.3f}", place)
+        piece = source.read(row["row"], row["row"] + 1)
+        return Candidate(row["id"], piece.flux[0] if len(piece.flux) else None, tuple(filter(None, lines)))
+
+    rows = best(out, count)
+    note = f"{len(rows):,} of {len(source):,} cutouts, scored with {model.version}; positions in degrees"
+    return page(f"The best candidates of {out.name}", note, map(candidate, rows), model.set)
+
+
+def _columns(rows: list[Row], scores: NDArray[np.float32]) -> dict[str, Any]:
+    return {
+        "id": [row.id for row in rows],
+        "path": [row.path for row in rows],
+        "logit": scores[0],
+        "probability": scores[1],
+        "ra": [row.ra for row in rows],
+        "dec": [row.dec for row in rows],
+        "masked": [row.masked for row in rows],
+        "flags": [",".join(row.flags) for row in rows],
+        "reason": [row.reason or None for row in rows],
+    }
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let each worker's network compute in so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

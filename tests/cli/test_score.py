@@ -1,0 +1,78 @@
+"""`orchestrator score` as a user gives it, with a registered model; and killed in the middle."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import torch
+
+import architectures
+from orchestrator.data.challenge import SPACE, scan
+from orchestrator.learning.finder import Finder
+from orchestrator.tracking import models, runs, store
+from tests.cli.conftest import Call
+from tests.cli.test_processes import start
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A working directory with a model in its store, and the model's name."""
+    folder = tmp_path_factory.mktemp("scorer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        store.connect(f"sqlite:///{folder}/mlflow.db")
+        run_id = runs.begin(store.experiment("made"), "trial", "made")
+        torch.manual_seed(0)
+        models.log(run_id, Finder(architectures.create("lens_flow", bands=1), "zscale"), SPACE, {})
+    return folder, f"runs:/{run_id}/model"
+
+
+def test_real_cutouts_are_scored_ranked_and_shown(
+    scorer: tuple[Path, str], call: Call, challenge1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model = scorer
+    monkeypatch.chdir(folder)
+    out = tmp_path / "real.parquet"
+    told = call("score", "--model", model, "--data", str(challenge1 / "space"), "--out", str(out), "--top", "3").output
+    objects = scan(challenge1 / "space").objects
+    assert f"{len(objects)} cutouts, {len(objects)} of them scored" in told
+    table = pyarrow.parquet.read_table(out)
+    assert table["id"].to_pylist() == [str(each.id) for each in objects]
+    assert sorted(table["rank"].to_pylist()) == list(range(1, len(objects) + 1))
+    assert (tmp_path / "real.html").read_text().count("data:image/png") == 3
+    for data, wrong in ((challenge1 / "ground", "of a ground set"), (tmp_path / "none", "no such file or folder")):
+        refused = call("score", "--model", model, "--data", str(data), "--out", str(tmp_path / "no.csv"), expect=2)
+        assert wrong in refused.stderr
+    assert "is there already" in call(
+        "score", "--model", model, "--data", str(challenge1 / "space"), "--out", str(out), expect=2
+    ).stderr  # fmt: skip
+    assert "no kind of file" in call(
+        "score", "--model", model, "--data", str(challenge1 / "space"), "--out", str(tmp_path / "no.txt"), expect=2
+    ).stderr  # fmt: skip
+
+
+def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
+    scorer: tuple[Path, str], tiny_space: Path, tmp_path: Path
+) -> None:
+    folder, model = scorer
+    paths = [str(each.paths[0]) for each in scan(tiny_space).objects]
+    (tmp_path / "list.txt").write_text("\n".join(paths * 300))  # a part and a half
+    command = ["score", "--model", model, "--data", str(tmp_path / "list.txt"), "--out"]
+    whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
+    process = start(*command, str(cut), at=folder)
+    while not any((tmp_path / "cut.parquet.parts").glob("*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not cut.exists()
+    again = start(*command, str(cut), at=folder)
+    other = start(*command, str(whole), at=folder)
+    assert "12,000 cutouts, 12,000 of them scored" in again.communicate(timeout=300)[0]
+    assert other.communicate(timeout=300)[0]
+    assert cut.read_bytes() == whole.read_bytes()
