@@ -6,8 +6,14 @@ OrchestratorError
 │   └── TooManyBadCutouts   more of them than `--max-bad` allows
 ├── RecipeError             a training cannot be done as asked: network, hyperparameter, setting
 ├── StudyError              a study file, or what is stored of it, is wrong
-└── TrackingError           a store cannot be reached, or holds no such run or model
+├── TrackingError           a store is not what it should be, or holds no such run or model
+└── Unreachable             a store does not answer, and may later
 """
+
+import re
+
+REFUSED, AWAY = 2, 75
+"""Exit statuses: of what will not do as it was asked for, and of what a store or a disk keeps from being done now."""
 
 
 class OrchestratorError(Exception):
@@ -35,7 +41,16 @@ class StudyError(OrchestratorError):
 
 
 class TrackingError(OrchestratorError):
-    """A store cannot be reached, or holds no such run or model."""
+    """A store is not what it should be, or holds no such run or model."""
+
+
+class Unreachable(OrchestratorError):
+    """A store does not answer, and may later."""
+
+
+def without_password(text: str) -> str:
+    """A text, such as a message, with the passwords of its addresses left out."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1@", text)
 
 
 def one_of(what: str, given: object, allowed: "list[str] | tuple[str, ...]") -> str:

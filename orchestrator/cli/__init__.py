@@ -21,14 +21,18 @@ from orchestrator.cli.quickstart import quickstart
 from orchestrator.cli.registry import registry
 from orchestrator.cli.report import report
 from orchestrator.cli.score import score
+from orchestrator.cli.serve import serve
 from orchestrator.cli.studies import studies, table
 from orchestrator.cli.sweep import extend, sweep, worker
 from orchestrator.cli.train import train
 from orchestrator.cli.ui import ui
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import AWAY, REFUSED, OrchestratorError, Unreachable, without_password
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+STORES = ("mlflow.", "sqlalchemy.", "sqlite3", "psycopg", "requests.")
+"""Modules whose errors are those of a store."""
 
 SPINS = "10000"
 """How long threads of torch wait for each other before they let others run; without end, other work on the machine's
@@ -36,9 +40,15 @@ cores makes an epoch ten times as long."""
 
 
 class _Refusal(click.ClickException):
-    """One line for the user; the exit status is that of a wrong option."""
+    """One line for the user."""
 
-    exit_code = 2
+    exit_code = REFUSED
+
+
+class _Away(_Refusal):
+    """The same of a store or a disk that may do it later."""
+
+    exit_code = AWAY
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -46,10 +56,14 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _of_a_store(error: BaseException) -> bool:
-    """Whether a database, a server or a disk failed, and not this program."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "sqlite3", "psycopg", "requests."))
+def _of_a_store(error: BaseException | None) -> BaseException | None:
+    """The failure of a database, a server or a disk that an error is, or came of."""
+    while error is not None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or type(error).__module__.startswith(STORES):
+            return error
+        error = error.__context__
+    return None
 
 
 class _Orchestrator(click.Group):
@@ -60,12 +74,13 @@ class _Orchestrator(click.Group):
         try:
             return super().invoke(context)
         except OrchestratorError as error:
-            raise _Refusal(str(error)) from None
+            raise (_Away if isinstance(error, Unreachable) else _Refusal)(str(error)) from None
         except Exception as error:
-            if not _of_a_store(error):
+            failed = _of_a_store(error)
+            if failed is None:
                 raise
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise _Refusal(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
+            reason = without_password(next(iter(str(failed).splitlines()), type(failed).__name__))
+            raise _Away(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             context.exit(STOPPED)
@@ -82,6 +97,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, evaluate, score, metrics, features, ui),
+    *(registry, evaluate, score, serve, metrics, features, ui),
 ):
     main.add_command(command)

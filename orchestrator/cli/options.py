@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import click
 
 tracking_uri = click.option(
@@ -34,3 +36,14 @@ def counts(option: str, text: str) -> list[int]:
     if found[0] < 1:
         raise click.BadParameter(f"{found[0]}: counts from 1 on are expected", param_hint=option)
     return found
+
+
+def free(host: str, port: int, option: str = "--port") -> None:
+    """Refuse an address that cannot be listened on, before the work that a server begins with."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port just left would count as taken
+            probe.bind(address)
+    except OSError as error:
+        raise click.BadParameter(f"{host}:{port}: {error.strerror}; choose another", param_hint=option) from None

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from orchestrator.data.cutouts import Cutouts
     from orchestrator.learning.training import Epoch
+    from orchestrator.studies.standing import Standing
 
 Say = Callable[..., None]
 """Called with how much is done in all, and by keyword `line`, what to leave standing on the screen."""
+
+RENEWED_EVERY = 2.0
+"""Seconds between two looks at the workers."""
 
 NAMED = 10
 """Unreadable cutouts that are named on the screen; all of them are in the run's artifacts."""
@@ -51,6 +59,48 @@ def bar(what: str, total: int, *, rate: bool = False) -> Iterator[Say]:
                 console.print(line)
 
         yield say
+
+
+@contextmanager
+def board(what: str, look: Callable[[], Standing]) -> Iterator[Callable[[], None] | None]:
+    """Show in a terminal what each worker is at, renewed by calling what it yields; elsewhere it yields None."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console, shown = Console(stderr=True, highlight=False), 0.0
+    if not console.is_terminal:
+        yield None
+        return
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show() -> None:
+            nonlocal shown
+            if time.monotonic() - shown > RENEWED_EVERY:
+                live.update(as_board(what, look()), refresh=True)
+                shown = time.monotonic()
+
+        yield show
+
+
+def as_board(what: str, standing: Standing) -> Table:
+    """A line for each worker, and above them one for the study."""
+    from rich.table import Table
+
+    share = f"{standing.done:,} of about {standing.expected:,} epochs"
+    title = f"{what}: {share}, {_duration(standing.left)} left"
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("worker", "network", "trial", "epoch", "value", "left"):
+        made.add_column(heading, no_wrap=True)
+    for leg in standing.legs:
+        value = "-" if leg.value is None else f"{leg.value:.4f}"
+        epoch = f"{leg.epoch}/{leg.until}"
+        made.add_row(leg.worker, leg.architecture, str(leg.trial), epoch, value, _duration(leg.left))
+    return made
+
+
+def _duration(seconds: float | None) -> str:
+    return "unknown time" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def follow(what: str, progress: Iterable[tuple[int, int]]) -> None:

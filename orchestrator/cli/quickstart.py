@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.registry import promote
 from orchestrator.cli.sweep import sweep
+from orchestrator.errors import TrackingError
 
 STUDY = "quickstart"
 
@@ -25,5 +26,8 @@ What to try next (with .venv/bin/ before it, or after `source .venv/bin/activate
 def quickstart(context: click.Context) -> None:
     """Simulate a set, sweep two networks over epoch counts, print the table and promote the best."""
     context.invoke(sweep, study=STUDY)
-    context.invoke(promote, study=STUDY)
+    try:
+        context.invoke(promote, study=STUDY)
+    except TrackingError as error:  # a better one may be champion already
+        click.echo(str(error))
     click.echo(NEXT)

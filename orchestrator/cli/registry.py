@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli import options
+from orchestrator.cli.progress import open_set
+
+if TYPE_CHECKING:
+    from orchestrator.studies.gate import Verdict
 
 
 @click.group()
@@ -13,33 +19,126 @@ def registry() -> None:
 
 
 @registry.command()
-@click.option("--study", metavar="NAME", required=True, help="A study, or train-space or train-ground.")
-@click.option("--metric", metavar="NAME", default="val_auc", help="Which decides.")
+@click.argument("run", required=False)
+@click.option(
+    "--study", metavar="NAME", help="In place of a RUN: the best row of a study, or of train-space or train-ground."
+)
+@click.option("--metric", metavar="NAME", default="val_auc", help="Which decides on the best.")
+@click.option(
+    "--to", "alias", metavar="ALIAS", default="champion", help="What it becomes; the gate guards the champion."
+)
+@click.option("--data", metavar="SET", help="Compare on this set, not on the objects that the row was tested on.")
+@click.option(
+    "--force", metavar="REASON", default="", help="Promote it whatever the gate says; the reason is recorded."
+)
+@options.max_bad
+@options.device
 @options.tracking_uri
-def promote(study: str, metric: str, tracking_uri: str | None) -> None:
-    """Make the best model of a study the champion of its set."""
+def promote(
+    run: str | None,
+    study: str | None,
+    metric: str,
+    alias: str,
+    data: str | None,
+    force: str,
+    max_bad: float,
+    device: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Make the model of a row the champion of its set, if it passes the gate; RUN is the row's.
+
+    It has to be better than the present champion by more than chance, on the same objects, and in nothing that the gate
+    names worse. The first champion of a set has nobody to beat.
+    """  # fmt: skip
+    from orchestrator.learning import devices
+    from orchestrator.studies import promotion
+    from orchestrator.tracking import registry, store
+
+    if (run is None) == (study is None):
+        raise click.UsageError("a RUN or --study NAME says what to promote: one of the two")
+    chosen = devices.choose(device)
+    store.connect(tracking_uri)
+    row = run or registry.best_row(str(study), metric).run_id
+    made, verdict = promotion.promote(
+        row, alias, chosen, lambda name: open_set(name, "none", max_bad), data=data, forced=force
+    )
+    if verdict:
+        _tell(verdict)
+    of = f"{made.tags['model']}, {made.tags['epochs']} epochs, of study {made.tags.get('study') or '-'}"
+    already = " already" if alias == "champion" and verdict is None else ""
+    click.echo(f"models:/{made.name}@{alias} is{already} version {made.version}: {of}")
+
+
+@registry.command()
+@click.argument("run")
+@click.option("--against", metavar="URI", help="A registered model.  [default: the champion of its set]")
+@click.option("--data", metavar="SET", help="Compare on this set, not on the objects that the row was tested on.")
+@options.max_bad
+@options.device
+@options.tracking_uri
+def gate(
+    run: str, against: str | None, data: str | None, max_bad: float, device: str | None, tracking_uri: str | None
+) -> None:
+    """Say whether a row would pass the gate; nothing is promoted. The exit status is 1 if not."""
+    from orchestrator.learning import devices
+    from orchestrator.studies import gate as gates
+    from orchestrator.studies import promotion
+    from orchestrator.tracking import records, registry, store
+
+    chosen = devices.choose(device)
+    store.connect(tracking_uri)
+    row = records.row(run)
+    rival = registry.find(against) if against else registry.champion(row.set)
+    conditions = promotion.gate_of(records.study_of(run))
+    verdict = gates.judge(row, rival, conditions, chosen, lambda name: open_set(name, "none", max_bad), data)
+    _tell(verdict)
+    click.echo(f"recorded as run {promotion.record(verdict, conditions)}")
+    if not verdict.passed:
+        raise SystemExit(1)
+
+
+@registry.command()
+@click.option("--set", "imaging", type=click.Choice(["space", "ground"]), required=True)
+@options.tracking_uri
+def rollback(imaging: str, tracking_uri: str | None) -> None:
+    """Make the champion before the present one champion again."""
     from orchestrator.tracking import registry, store
 
     store.connect(tracking_uri)
-    made = registry.promote(study, metric)
-    click.echo(f"{made.uri} is version {made.version}: {made.model}, {made.epochs} epochs, of study {made.study}")
+    with registry.exclusive():
+        was, now = registry.rollback(imaging)
+    click.echo(f"{now.uri} is version {now.version} again: {now.tags['model']}, in the place of version {was.version}")
 
 
 @registry.command(name="list")
 @options.tracking_uri
 def list_versions(tracking_uri: str | None) -> None:
-    """List all versions of all registered models."""
+    """List all versions of all registered models, with the metrics of their rows."""
+    from orchestrator.reports import tables
+    from orchestrator.tracking import records, registry, store
+
+    store.connect(tracking_uri)
+    for each in registry.versions():
+        row = records.row(each.run_id)
+        aliases = "".join(f" @{alias}" for alias in each.aliases)
+        click.echo(f"{each.name}/{each.version}{aliases}: {each.tags['model']}, {each.tags['epochs']} epochs")
+        click.echo("  " + ",  ".join(f"{name} {tables.with_interval(row, name)}" for name in ("auc", "tpr0", "tpr10")))
+        click.echo(f"  data {row.settings.get('dataset', '-')} ({row.dataset}), study {each.tags.get('study') or '-'}")
+        click.echo(
+            f"  run {each.run_id}, registered {each.registered:%Y-%m-%d %H:%M} UTC by {each.tags.get('by', '-')}"
+        )
+        for note in ("forced", "rolled_back"):
+            if note in each.tags:
+                click.echo(f"  {note.replace('_', ' ')}: {each.tags[note]}")
+    if not registry.versions():
+        click.echo("No model is registered yet; `orchestrator registry promote --study NAME` registers one.")
+
+
+def _tell(verdict: Verdict) -> None:
+    """Print the conditions and what was found."""
     from rich.console import Console
 
     from orchestrator.reports import tables
-    from orchestrator.tracking import registry, store
 
-    store.connect(tracking_uri)
-    rows = [
-        [each.name, str(each.version), ", ".join(each.aliases), each.model, each.epochs, each.study]
-        for each in registry.versions()
-    ]
-    if rows:
-        Console().print(tables.table(["model", "version", "aliases", "network", "epochs", "study"], rows))
-    else:
-        click.echo("No model is registered yet; `orchestrator registry promote --study NAME` registers one.")
+    lines = [[each.what, "yes" if each.passed else "NO", each.told] for each in verdict.checks]
+    Console().print(tables.table(["condition", "", "found"], lines))

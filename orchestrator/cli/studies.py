@@ -101,6 +101,8 @@ def show(name: str, storage: str) -> None:
         for each in found
     ]
     console.print(tables.table(["network", "trainings", "epochs spent", "best", "at epoch"], rows))
+    if found[0].forked_from:
+        click.echo(f"forked from {found[0].forked_from}")
     for each in found:
         if each.settings:
             click.echo(
@@ -110,6 +112,8 @@ def show(name: str, storage: str) -> None:
         if each.importances:
             told = ", ".join(f"{setting} {share:.0%}" for setting, share in each.importances.items())
             click.echo(f"  what mattered at {each.compared} epochs: {told}")
+        if each.dropped:
+            click.echo(f"  {each.architecture} dropped: {each.dropped}")
         for failure in each.failures:
             click.echo(f"  failed: {failure}")
 

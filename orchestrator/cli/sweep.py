@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli import options
-from orchestrator.cli.progress import bar, epoch_line, open_set
+from orchestrator.cli.progress import bar, board, epoch_line, open_set
 
 if TYPE_CHECKING:
     from orchestrator.learning.training import Epoch
     from orchestrator.studies.bench import Bench
+    from orchestrator.studies.cluster import Node
     from orchestrator.studies.storage import Storage
     from orchestrator.studies.study import Study
 
@@ -26,6 +28,9 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--data", metavar="SET", help="Another set than the study's own."),
         click.option("--test-data", metavar="SET", help="A set of its own to test on."),
+        click.option(
+            "--fork", metavar="NEW", help="Begin another study of that name with the finished trainings that fit."
+        ),
         options.max_bad,
         options.device,
         options.storage,
@@ -37,22 +42,36 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @of_a_study
-@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that train; GPUs are shared out.")
-def sweep(workers: int, **given: Any) -> None:
+@click.option("--workers", type=click.IntRange(1), help="Processes that train; GPUs are shared out.  [default: 1]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where workers are started.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: auto]"
+)
+@click.option(
+    "--gpus-per-trial",
+    metavar="N",
+    type=click.FloatRange(0),
+    help="Of the Ray cluster, such as 0.5; there are as many workers as fit.  [default: 1 where there are any]",
+)
+def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial: float | None, **given: Any) -> None:
     """Train what a study asks for and is not done yet, extend what earns it, and print the table.
 
     Interrupted and run again, it goes on where it stopped.
     """
     from rich.console import Console
 
+    from orchestrator.errors import without_password
     from orchestrator.reports import tables
-    from orchestrator.studies import doctor, launcher, plots
-    from orchestrator.studies import storage as storages
+    from orchestrator.studies import cluster, cluster_launcher, doctor, launcher, plots, standing
     from orchestrator.studies import sweep as sweeps
+    from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
     from orchestrator.tracking import records, runs
 
+    nodes = _connected(engine, address, gpus_per_trial)
+    share = cluster.share_out(nodes, workers, gpus_per_trial) if nodes else None
     asked, bench, trials, uri = _opened(**given)
+    cluster.refuse_sqlite(nodes, given["storage"], uri)
     told = f"Study {asked.name}" + (f" (scale: {asked.scale})" if asked.scale else "")
     if asked.may_be("schedule", "cosine"):
         click.echo("A cosine schedule depends on the epochs asked for: each count is a training of its own.", err=True)
@@ -60,23 +79,30 @@ def sweep(workers: int, **given: Any) -> None:
     parent = sweeps.begin(bench.experiment, asked)
     searches = sweeps.opened(asked, trials, bench)
     with runs.running(parent):
-        if workers > 1:
+        if share is not None:
+            work = functools.partial(_work, **{**given, "tracking_uri": uri})
+            reap = functools.partial(doctor.reap, trials)
+            cluster_launcher.launch(work, share, reap, functools.partial(click.echo, err=True))
+        elif workers is not None and workers > 1:
             options = {
                 f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
             }
-            launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device)
+            with board(told, lambda: standing.look(asked, searches)) as show:
+                launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device, show)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
+        for network, reason in dropped(searches).items():
+            click.echo(f"dropped: {network}: {reason}")
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
         if asked.search != "grid":
-            runs.log_text(parent, plots.search_page(asked, searches), "search.html")
+            runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):
         click.echo(f"Note: {note}.")
-    click.echo(f"{told}. Recorded in {storages.shown(uri)} and {storages.shown(given['storage'])}.")
+    click.echo(without_password(f"{told}. Recorded in {uri} and {given['storage']}."))
 
 
 @click.command()
@@ -87,11 +113,7 @@ def worker(**given: Any) -> None:
     All workers of a study share its storage and its MLflow store. It neither extends trainings nor prints a table;
     `orchestrator sweep` does, once all is done.
     """
-    from orchestrator.studies import sweep as sweeps
-
-    asked, bench, trials, _ = _opened(**given)
-    parent = sweeps.joined(bench.experiment, asked, trials)
-    sweeps.sweep(asked, trials, bench, parent, _line)
+    _work(**given)
 
 
 @click.command()
@@ -135,6 +157,7 @@ def _opened(
     scale: str | None,
     data: str | None,
     test_data: str | None,
+    fork: str | None,
     max_bad: float,
     device: str | None,
     storage: str,
@@ -142,6 +165,7 @@ def _opened(
 ) -> tuple[Study, Bench, Storage, str]:
     """What the options of `of_a_study` ask for: the study, its data and device, both stores, MLflow's by address."""
     from orchestrator.learning import devices
+    from orchestrator.studies import fork as forks
     from orchestrator.studies import storage as storages
     from orchestrator.studies import study as studies
     from orchestrator.studies.bench import Bench
@@ -150,12 +174,38 @@ def _opened(
     asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
     sets = {"data": data, "test_data": test_data}
     asked = asked.model_copy(update={key: value for key, value in sets.items() if value is not None})
+    source, asked = asked.name, asked.model_copy(update={"name": fork or asked.name})
     chosen = devices.choose(device)
     uri = store.connect(tracking_uri)
     trials = storages.connect(storage)
     cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
     tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None
-    return asked, Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name), trials, uri
+    bench = Bench(cutouts, tested, chosen, store.experiment(asked.name), asked.name)
+    told = forks.fork(asked, source, trials, bench) if fork else None
+    if told:
+        click.echo(f"Study {asked.name}: {told}", err=True)
+    return asked, bench, trials, uri
+
+
+def _connected(engine: str, address: str | None, gpus_per_trial: float | None) -> list[Node]:
+    """The nodes of the Ray cluster, which stays connected until the command ends; none for another engine."""
+    from orchestrator.studies import cluster
+
+    if engine == "ray":
+        return click.get_current_context().with_resource(cluster.connected(address or "auto"))
+    for option, value in (("--address", address), ("--gpus-per-trial", gpus_per_trial)):
+        if value is not None:
+            raise click.UsageError(f"{option} is of Ray (allowed with --engine ray)")
+    return []
+
+
+def _work(**given: Any) -> None:
+    """Be a worker."""
+    from orchestrator.studies import sweep as sweeps
+
+    asked, bench, trials, _ = _opened(**given)
+    parent = sweeps.joined(bench.experiment, asked, trials)
+    sweeps.sweep(asked, trials, bench, parent, _line)
 
 
 def _train(asked: Study, trials: Storage, bench: Bench, parent: str, told: str) -> None:

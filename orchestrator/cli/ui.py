@@ -1,10 +1,15 @@
-"""The command that opens MLflow's own pages on the store that everything is recorded in."""
+"""The command that opens the pages of MLflow, and of Optuna, on the stores that everything is recorded in."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -12,25 +17,62 @@ from orchestrator.cli import options
 
 HOST = "127.0.0.1"
 
+PATIENCE = 10.0
+"""Seconds that a server has to end in."""
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, help="On this machine alone.")
+@click.option("--optuna", is_flag=True, help="Open Optuna's dashboard of searches, too.")
+@click.option("--optuna-port", type=click.IntRange(1, 65535), default=8080, help="Of the dashboard.")
+@options.storage
 @options.tracking_uri
-def ui(port: int, tracking_uri: str | None) -> None:
-    """Browse runs, curves and models in the MLflow UI, until Ctrl-C."""
+def ui(port: int, optuna: bool, optuna_port: int, storage: str, tracking_uri: str | None) -> None:
+    """Browse runs, curves and models in the MLflow UI, and searches in Optuna's, until Ctrl-C."""
+    from orchestrator.errors import without_password
     from orchestrator.tracking import store
 
     uri = store.connect(tracking_uri)
+    commands = []
     if uri.startswith(("http://", "https://")):
-        click.echo(f"The store is a server already: open {uri}")
-        return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port just left would count as taken
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise click.BadParameter(f"{HOST}:{port}: {error.strerror}; choose another", param_hint="--port") from None
-    click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # 13 processes that nothing here needs
-    where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *where])
+        click.echo(f"The store is a server already: open {without_password(uri)}")
+    else:
+        options.free(HOST, port)
+        where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+        commands.append([sys.executable, "-m", "mlflow", "server", *where])
+        click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
+    if optuna:
+        from orchestrator.studies import storage as storages
+
+        path = store.database(storage)
+        if path is not None and not path.exists():
+            raise click.BadParameter(f"{path}: there is no such storage; a sweep makes it", param_hint="--storage")
+        storages.connect(storage)
+        options.free(HOST, optuna_port, "--optuna-port")
+        dashboard = str(Path(sys.executable).with_name("optuna-dashboard"))
+        commands.append([dashboard, storage, "--host", HOST, "--port", str(optuna_port)])
+        click.echo(f"Open http://{HOST}:{optuna_port}/dashboard for searches")
+    _serve(commands)
+
+
+def _serve(commands: Sequence[Sequence[str]]) -> None:
+    """Run servers until Ctrl-C, or until one of them ends; then end all."""
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 13 processes that nothing here needs
+    servers = [
+        # Each has a session of its own, so that its children end with it.
+        subprocess.Popen(command, env=environment, start_new_session=True)
+        for command in commands
+    ]
+    try:
+        while servers and all(server.poll() is None for server in servers):
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+    finally:
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            for server in servers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.pid, sent)
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end and any(server.poll() is None for server in servers):
+                time.sleep(0.1)

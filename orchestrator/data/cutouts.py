@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,17 @@ class Cutouts:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def objects(self, rows: NDArray[np.int64]) -> Objects:
+        """Which objects these rows are."""
+        return Objects(self.ids[rows], self.content[rows])
+
+
+class Objects(NamedTuple):
+    """Which objects: identifiers (n,) int64, and content (n,) uint64, the digests of their files' pixels."""
+
+    ids: NDArray[np.int64]
+    content: NDArray[np.uint64]
 
 
 def content_digest(raw: NDArray[np.float32]) -> int:

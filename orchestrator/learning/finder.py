@@ -88,3 +88,8 @@ def find(
         ]
     both = np.concatenate([np.empty((2, 0)), *found], axis=1)
     return both[0], both[1]
+
+
+def half(logits: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
+    """The logit above which probabilities are above 0.5; of a finder that was not calibrated 0 does as well."""
+    return float(logits[probabilities <= 0.5].max(initial=-np.inf))

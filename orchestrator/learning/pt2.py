@@ -27,6 +27,7 @@ FILES = re.compile(
 OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+")
 SYMBOL = r"Symbol\('[su]\d+', positive=True, integer=True\)"
 SIZE = re.compile(rf"\d+|{SYMBOL}|Mul\(Integer\(\d+\), {SYMBOL}\)")
+"""A number, a number of cutouts, or that of their bands together."""
 
 
 def save(program: ExportedProgram, path: Path) -> None:

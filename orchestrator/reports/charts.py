@@ -28,19 +28,30 @@ HEADINGS = {"tpr": "found at probability 0.5", "tpr10": "found with ten false po
 
 
 def roc(results: Results) -> Figure:
-    """TPR over FPR, on a logarithmic axis where TPR0 and TPR10 live; no false positive stands at half of one."""
+    """The ROC curves of a report."""
+    return curves(
+        [
+            (f"{_title(row)}: AUC {row.metrics['auc']:.4f}", colour, points["fpr"], points["tpr"])
+            for row, colour in _coloured(results.shown)
+            if (points := results.roc.get(row.run_id)) is not None
+        ]
+    )
+
+
+def curves(drawn: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]) -> Figure:
+    """TPR over FPR, on a logarithmic axis where TPR0 and TPR10 live; no false positive stands at half of one.
+
+    Args:
+        drawn: name, colour, FPR and TPR of each.
+    """
     import plotly.graph_objects as go
 
     figure, negatives = go.Figure(), set()
-    for row, colour in _coloured(results.shown):
-        curve = results.roc.get(row.run_id)
-        if curve is None:
-            continue
-        fpr, tpr = np.array(curve["fpr"]), np.array(curve["tpr"])
+    for name, colour, *points in drawn:
+        fpr, tpr = map(np.array, points)
         one = float(fpr[fpr > 0].min()) if (fpr > 0).any() else 1.0  # at most a few false positives at once
         negatives.add(one)
         kept = _thinned(fpr, CORNERS)
-        name = f"{_title(row)}: AUC {row.metrics['auc']:.4f}"
         x = np.maximum(fpr[kept], one / 2)
         figure.add_scatter(x=x.tolist(), y=tpr[kept].tolist(), mode="lines", line_color=colour, name=name)
     lowest = np.log10(min(negatives, default=0.01) / 2)

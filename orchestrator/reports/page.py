@@ -54,9 +54,14 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, safe: bool =
     return f'<div class="wide"><table{kind}><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>'
 
 
-def figure(drawing: Figure, name: str) -> str:
+def figure(figure: Figure, name: str) -> str:
     """A place for a figure, and what the page's script draws there."""
-    content = drawing.to_json().replace("</", "<\\/")
+    return drawing(figure.to_json(), name)
+
+
+def drawing(content: str, name: str) -> str:
+    """The same of a figure that is written in JSON."""
+    content = content.replace("</", "<\\/")
     place = f'<div class="figure" id="figure-{name}"></div>'
     return f'{place}<script type="application/json" data-figure="{name}">{content}</script>'
 

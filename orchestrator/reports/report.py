@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 
 from orchestrator.learning.bootstrap import LEVEL
-from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, tables
+from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, search, tables
 from orchestrator.reports import page as parts
 from orchestrator.reports.page import figure, small_print, table
 from orchestrator.reports.results import Results, Row, told_apart_by
@@ -35,6 +35,7 @@ def _sections(results: Results) -> Iterator[tuple[str, str, str] | None]:
         "Parallel coordinates",
         small_print("Drag along an axis to choose rows.") + figure(charts.parallel(results), "parallel"),
     )
+    yield search.section(results.search)
     yield _ablation(results)
     yield _repeats(results)
     yield "timing", "Execution time", _timing(results)

@@ -100,6 +100,7 @@ class Results:
         roc: run of a row → its curve, as `orchestrator.reports.figures.roc_points` writes it.
         completeness: run of a row → quantity → metric → bins.
         mistakes: run of a row → its worst mistakes, each with its picture in base64.
+        search: figures of the search, as `orchestrator.reports.search` has them; empty of a grid.
     """
 
     study: str
@@ -110,6 +111,7 @@ class Results:
     roc: Mapping[str, Mapping[str, Sequence[float]]]
     completeness: Mapping[str, Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]]
     mistakes: Mapping[str, Sequence[Mapping[str, Any]]]
+    search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def maximise(self) -> str:
@@ -142,7 +144,7 @@ def best(rows: Sequence[Row], metric: str) -> list[Row]:
     return list(found.values())
 
 
-NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "split_seed")
+NOT_SETTINGS = ("model", "epochs", "half", "weights", "tested", "seed", "dataset", "test_dataset", "split_seed")
 
 
 def settings(row: Row) -> dict[str, str]:

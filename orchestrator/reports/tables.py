@@ -140,6 +140,13 @@ def lines(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, flo
     ]
 
 
+def with_interval(row: Row, metric: str) -> str:
+    """A metric of a row and its confidence interval in one cell."""
+    value, *limits = (row.metrics.get(name) for name in (metric, *_limits(metric)))
+    shown = "-" if value is None else f"{value:.4f}"
+    return shown if None in limits else f"{shown} ({limits[0]:.4f}-{limits[1]:.4f})"
+
+
 def _header(rows: Sequence[Row]) -> list[str]:
     return ["model", "epochs", *_varied(rows), *(heading for heading, _ in COLUMNS.values())]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from orchestrator.data.cutouts import Cutouts
+from orchestrator.data.splits import Split
 from orchestrator.learning.recipe import Recipe
 
 
@@ -32,3 +35,8 @@ class Bench:
     def tested(self, recipe: Recipe) -> Cutouts:
         """The set that a training is tested on; the very one it is trained on where there is no other."""
         return (self.test or self.cutouts)[recipe.normalisation]
+
+    def tested_rows(self, recipe: Recipe, parts: Split) -> NDArray[np.int64]:
+        """Which of its objects: the test part, or all with a label of a set of its own."""
+        tested = self.tested(recipe)
+        return parts.test if self.test is None else np.flatnonzero(tested.labels >= 0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.errors import TrackingError
 from orchestrator.learning.bootstrap import interval, paired_differences
@@ -74,15 +75,21 @@ def compare(one: str, other: str) -> Comparison:
     intervals: dict[str, tuple[float, float]] = {}
     objects = 0
     if rows[0].tested == rows[1].tested:
-        first, second = records.scores(one), records.scores(other)
-        place = {each: number for number, each in enumerate(second.ids)}
-        scores = second.scores[[place[each] for each in first.ids]]
-        halves = (rows[0].half, rows[1].half)
-        drawn = paired_differences(first.labels, first.scores, scores, halves=halves)
-        intervals, objects = {name: interval(each) for name, each in drawn.items()}, len(first.ids)
+        ids, labels, *scores = paired_scores(*rows)
+        drawn = paired_differences(labels, *scores, halves=(rows[0].half, rows[1].half))
+        intervals, objects = {name: interval(each) for name, each in drawn.items()}, len(ids)
     metrics = {
         name: Difference(rows[0].metrics[name], rows[1].metrics[name], intervals.get(name))
         for name in METRICS
         if all(name in row.metrics and np.isfinite(row.metrics[name]) for row in rows)
     }
     return Comparison(*rows, differing, metrics, objects)
+
+
+def paired_scores(
+    one: Row, other: Row
+) -> tuple[tuple[str, ...], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
+    """Identifiers, labels and both scores of the objects that two rows were tested on."""
+    first, second = records.scores(one.run_id), records.scores(other.run_id)
+    place = {each: number for number, each in enumerate(second.ids)}
+    return first.ids, first.labels, first.scores, second.scores[[place[each] for each in first.ids]]

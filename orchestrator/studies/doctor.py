@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
 from optuna.trial import TrialState
 
-from orchestrator.studies.storage import Storage, is_dead, requeue
-from orchestrator.studies.trial import CHECKPOINTS
+from orchestrator.studies.storage import Claim, Dead, Storage, is_dead, requeue
+from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, UNRECORDED, catch_up, unrecorded
 from orchestrator.tracking import records, runs
 
 
@@ -40,17 +41,33 @@ def mend(storage: Storage) -> list[Finding]:
     return found
 
 
-def _runs() -> Iterator[Finding]:
+def reap(storage: Storage, workers: Collection[str]) -> None:
+    """Put right what workers left that a cluster started under these names, and that have ended."""
+
+    def dead(process: Mapping[str, Any]) -> bool:
+        return process.get("worker") in workers
+
+    claim = Claim(storage)
+    claim.take()
+    try:
+        for each in (*_runs(dead), *_trials(storage, dead)):
+            if each.mend is not None:
+                each.mend()
+    finally:
+        claim.give_back()
+
+
+def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
     for run_id, kind, name, tags in records.unfinished():
         process = f"process {tags.get('pid', 'unknown')} on {tags.get('host', 'an unknown machine')}"
         what = f"MLflow run {run_id} ({kind} {name} of {tags.get('study') or 'no study'})"
-        if kind == "row" and is_dead(tags):
+        if kind == "row" and dead(tags):
             yield Finding(
                 f"{what} was not recorded to its end",
                 "delete it; the training records it anew",
                 partial(runs.delete, run_id),
             )
-        elif is_dead(tags):
+        elif dead(tags):
             yield Finding(
                 f"{what} says RUNNING, and its {process} is gone", "mark it KILLED", partial(runs.end, run_id, "KILLED")
             )
@@ -58,14 +75,14 @@ def _runs() -> Iterator[Finding]:
             yield Finding(f"{what} says RUNNING, in {process}", "look there: it cannot be told from here", None)
 
 
-def _trials(storage: Storage) -> Iterator[Finding]:
+def _trials(storage: Storage, dead: Dead = is_dead) -> Iterator[Finding]:
     for summary in optuna.get_all_study_summaries(storage):
         searched = optuna.load_study(study_name=summary.study_name, storage=storage)
         for trial in searched.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if is_dead(trial.user_attrs):
+            if dead(trial.user_attrs):
                 process = f"process {trial.user_attrs['pid']} on {trial.user_attrs['host']}"
                 what = f"trial {trial.number} of {summary.study_name} says RUNNING, and its {process} is gone"
-                yield Finding(what, "queue it again", partial(requeue, searched))
+                yield Finding(what, "queue it again", partial(requeue, searched, dead))
 
 
 def _checkpoints() -> Iterator[Finding]:
@@ -73,12 +90,28 @@ def _checkpoints() -> Iterator[Finding]:
         if path.suffix == ".partial" and is_dead({"host": platform.node(), "pid": path.suffixes[-2].lstrip(".")}):
             yield Finding(f"{path} is half a checkpoint", "delete it", path.unlink)
         elif path.suffix == ".pt":
-            try:
-                run_id = str(torch.load(path, map_location="cpu", weights_only=True)["notes"]["run_id"])
-            except Exception:  # a broken file can raise anything
-                yield Finding(
-                    f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink
-                )
-                continue
-            if not records.exists(run_id):
-                yield Finding(f"{path} is of run {run_id}, which is not in this store", "delete it", path.unlink)
+            yield from _checkpoint(path)
+
+
+def _checkpoint(path: Path) -> Iterator[Finding]:
+    try:
+        notes = torch.load(path, map_location="cpu", weights_only=True)["notes"]
+        run_id = str(notes["run_id"])
+    except Exception:  # a broken file can raise anything
+        yield Finding(f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink)
+        return
+    if not records.exists(run_id):
+        remedy = ("look for the store it is of", None) if UNRECORDED in notes else ("delete it", path.unlink)
+        yield Finding(f"{path} is of run {run_id}, which is not in this store", *remedy)
+        return
+    missing = unrecorded(run_id, notes)
+    at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())
+    if missing and not at_work:  # else it is recorded before the training goes on
+        epochs = f"epoch {min(missing)}" if len(missing) == 1 else f"epochs {min(missing)} to {max(missing)}"
+        what = f"{epochs} of run {run_id} not recorded, as the store failed; {path} has the metrics"
+
+        def upload() -> None:
+            catch_up(run_id, notes)
+            runs.log_file(run_id, path, CHECKPOINT)
+
+        yield Finding(what, "record them, and attach the checkpoint", upload)

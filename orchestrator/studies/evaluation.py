@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError
 from orchestrator.learning.bootstrap import intervals
-from orchestrator.learning.finder import find
+from orchestrator.learning.finder import find, half
 from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.reports.scores import as_csv
 from orchestrator.tracking import runs
@@ -63,9 +63,8 @@ def evaluate(uri: str, model: Model, cutouts: Cutouts, device: torch.device, exp
         runs.log_dataset(run_id, cutouts, "evaluation")
         metrics, found = {}, {}
         if set(cutouts.labels[labelled]) == {0, 1}:
-            half = float(logits[probabilities <= 0.5].max(initial=-np.inf))  # of a calibrated model not 0
-            runs.log_params(run_id, {"half": str(half)})
-            curve = roc(cutouts.labels[labelled], logits[labelled], half=half)
+            curve = roc(cutouts.labels[labelled], logits[labelled], half=half(logits, probabilities))
+            runs.log_params(run_id, {"half": str(curve.half)})
             metrics = measure_curve(curve)
             found = intervals(curve)
             runs.log_metrics(run_id, metrics)

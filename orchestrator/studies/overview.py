@@ -10,6 +10,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from orchestrator.studies.domination import DROPPED
+from orchestrator.studies.fork import FROM
 from orchestrator.studies.search import origin_of
 from orchestrator.studies.storage import Storage, failure_lines, quiet
 
@@ -31,6 +33,8 @@ class Overview:
         importances: setting → its share of what moved the values at `compared` epochs, from 0 to 1.
         compared: the epoch count at which the most trainings have a value; settings are compared there.
         failures: what failed for good, a line each.
+        forked_from: the study that it was begun from, or None.
+        dropped: why nothing new is begun for it, or None.
     """
 
     architecture: str
@@ -42,6 +46,8 @@ class Overview:
     importances: Mapping[str, float]
     compared: int
     failures: tuple[str, ...]
+    forked_from: str | None
+    dropped: str | None
 
 
 def overview(study: str, storage: Storage) -> Iterator[Overview]:
@@ -74,6 +80,8 @@ def _of(architecture: str, searched: optuna.Study) -> Overview:
         importances,
         compared,
         tuple(failure_lines(searched)),
+        searched.user_attrs.get(FROM),
+        searched.user_attrs.get(DROPPED),
     )
 
 

@@ -1,17 +1,16 @@
-"""Optuna's own figures of a search, on one page."""
+"""Optuna's own figures of a search."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
-from orchestrator.reports.page import figure, page, small_print
+from orchestrator.reports.search import Search
 from orchestrator.studies.storage import quiet
-from orchestrator.studies.study import Study
 
 FIGURES: Mapping[str, Callable[..., Any]] = {
     "history": optuna.visualization.plot_optimization_history,
@@ -21,20 +20,19 @@ FIGURES: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def search_page(study: Study, searches: Mapping[str, optuna.Study]) -> str:
+def draw(searches: Mapping[str, optuna.Study]) -> Search:
     """Draw, for each network, what was found by when, the values at each epoch, and what mattered how."""
-    return page(f"Search of study {study.name}", study.description, list(_sections(searches)))
+    return {architecture: _draw(searched) for architecture, searched in searches.items()}
 
 
-def _sections(searches: Mapping[str, optuna.Study]) -> Iterator[tuple[str, str, str]]:
-    for architecture, searched in searches.items():
-        complete = searched.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        drawn = []
-        for name, plot in FIGURES.items():
-            try:
-                with quiet():
-                    drawn.append(figure(plot(searched), f"{architecture}-{name}"))
-            except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
-                drawn.append(small_print(f"no {name} yet: {str(error).splitlines()[0]}"))
-        told = f"{len(complete)} of {len(searched.get_trials(deepcopy=False))} trials came to the last epoch count"
-        yield architecture, html.escape(architecture), small_print(told) + "".join(drawn)
+def _draw(searched: optuna.Study) -> dict[str, Any]:
+    complete = searched.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    drawn: dict[str, Any] = {}
+    for name, plot in FIGURES.items():
+        try:
+            with quiet():
+                drawn[name] = json.loads(plot(searched).to_json())
+        except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
+            drawn[name] = str(error).splitlines()[0]
+    told = f"{len(complete)} of {len(searched.get_trials(deepcopy=False))} trials came to the last epoch count"
+    return {"told": told, "figures": drawn}

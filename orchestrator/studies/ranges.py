@@ -23,7 +23,7 @@ class Choices(BaseModel):
         """Every choice."""
         return self.choices
 
-    def suggest(self, trial: optuna.Trial, key: str) -> Value:
+    def suggest(self, trial: optuna.trial.BaseTrial, key: str) -> Value:
         """Let the sampler pick one."""
         return trial.suggest_categorical(key, self.choices)  # type: ignore[return-value]
 
@@ -49,7 +49,7 @@ class Interval(BaseModel):
         """Both ends."""
         return [self.low, self.high]
 
-    def suggest(self, trial: optuna.Trial, key: str) -> Value:
+    def suggest(self, trial: optuna.trial.BaseTrial, key: str) -> Value:
         """Let the sampler pick a value."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -70,7 +69,7 @@ def score(model: Model, source: Source, device: torch.device, kept: Parts) -> It
                 scores[:, piece.good] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
         return piece.rows, scores
 
-    cores = os.cpu_count() or 1
+    cores = torch.get_num_threads()
     workers = min(cores, WORKERS)
     with evaluating(model.finder), _threads(cores // workers):
         scored = ahead(read_and_score, batches, AHEAD * workers, workers)

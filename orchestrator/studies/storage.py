@@ -8,7 +8,7 @@ import platform
 import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,9 @@ import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from orchestrator.errors import StudyError
+from orchestrator.errors import StudyError, Unreachable, without_password
 from orchestrator.tracking.store import database
 
 DEFAULT = "sqlite:///optuna.db"
@@ -30,6 +30,9 @@ KEY = 5_050_211
 """Of the lock that PostgreSQL keeps for us."""
 
 Storage = optuna.storages.RDBStorage
+
+Dead = Callable[[Mapping[str, Any]], bool]
+"""Whether the process that a trial or a run is known to be in has ended."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, without tracebacks
 
@@ -52,11 +55,13 @@ def connect(url: str = DEFAULT) -> Storage:
     """Open Optuna's storage, made on first use under a lock.
 
     Raises:
-        StudyError: it cannot be opened; the message does not tell its password.
+        StudyError: it cannot be opened.
+        Unreachable: its server does not answer. Neither message tells its password.
     """
     path = database(url)
     if path is None and not url.startswith("postgresql"):
-        raise StudyError(f"{shown(url)}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
+        told = without_password(url)
+        raise StudyError(f"{told}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
     try:
         with quiet(), ExitStack() as locked:
             if path:
@@ -73,15 +78,9 @@ def connect(url: str = DEFAULT) -> Storage:
                     connection.execute("PRAGMA journal_mode=WAL")
             return storage
     except (SQLAlchemyError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
-        reason = str(error).splitlines()[0].replace(url, shown(url))
-        raise StudyError(f"{shown(url)}: cannot open this Optuna storage: {reason}") from None
-
-
-def shown(url: str) -> str:
-    """An address without its password."""
-    before, at, host = url.rpartition("@")
-    scheme, _, user = before.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}@{host}" if at else url
+        kind = Unreachable if path is None and isinstance(error, OperationalError) else StudyError
+        reason = str(error).splitlines()[0]
+        raise kind(without_password(f"{url}: cannot open this Optuna storage: {reason}")) from None
 
 
 class Claim:
@@ -115,8 +114,14 @@ class Claim:
                 connection.execute(text(f"SELECT pg_advisory_unlock({KEY})"))
 
 
-def requeue(searched: optuna.Study) -> None:
-    """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another."""
+def requeue(searched: optuna.Study, dead: Dead | None = None) -> None:
+    """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another.
+
+    Args:
+        searched: the study.
+        dead: tells whether a process is; by default `is_dead`.
+    """
+    dead = dead or is_dead
     with quiet():
         optuna.storages.fail_stale_trials(searched)
     trials = searched.get_trials(deepcopy=False)
@@ -124,7 +129,7 @@ def requeue(searched: optuna.Study) -> None:
         trial.user_attrs.get("failed_trial") for trial in trials
     }
     for trial in trials:
-        if trial.state == TrialState.RUNNING and is_dead(trial.user_attrs):
+        if trial.state == TrialState.RUNNING and dead(trial.user_attrs):
             searched.tell(trial.number, state=TrialState.FAIL)
         elif trial.state != TrialState.FAIL or gave_up(trial):
             continue

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import architectures as networks
 import search_spaces
 from orchestrator.errors import RecipeError, StudyError, one_of
+from orchestrator.learning.gate import Gate
 from orchestrator.learning.metrics import METRICS, sign
 from orchestrator.learning.recipe import Recipe, recipe
 from orchestrator.studies.ranges import Choices, Interval, Range, Value
@@ -59,10 +60,12 @@ class Study(BaseModel):
             ``random``; ``tpe``, from what has done well, and stops at each epoch count all but the best so far;
             ``promote``, at random, and ``hybrid``, as tpe, train to the first epoch count and let the best go on.
         halving: at each epoch count one in so many goes on.
+        drop_dominated: whether nothing new is begun for a network that another is better than, by more than chance.
         trials: for each network; not for a grid.
         fixed: settings of the recipe that do not vary.
         vary: setting → range.
         hyperparameters: network → its hyperparameter → range.
+        gate: what a row of it has to fulfil to become the champion; without it `gate.toml` or the defaults hold.
         extension: when a training goes on beyond the last epoch count; without it none does.
         scales: name → what is different at that scale.
     """
@@ -79,10 +82,12 @@ class Study(BaseModel):
     maximise: str = "auc"
     search: Literal["grid", "random", "tpe", "promote", "hybrid"] = "grid"
     halving: int = Field(2, ge=2)
+    drop_dominated: bool = False
     trials: int | None = Field(None, ge=1, le=100_000)
     fixed: dict[str, Any] = {}
     vary: dict[str, Range] = {}
     hyperparameters: dict[str, dict[str, Range]] = {}
+    gate: Gate | None = None
     extension: Extension | None = None
     scales: dict[str, dict[str, Any]] = {}
 
@@ -96,7 +101,7 @@ class Study(BaseModel):
         own = self.hyperparameters.get(architecture, {})
         return {**self.vary, **{f"hyperparameters.{key}": each for key, each in own.items()}}
 
-    def suggest(self, trial: optuna.Trial, architecture: str) -> Recipe:
+    def suggest(self, trial: optuna.trial.BaseTrial, architecture: str) -> Recipe:
         """Draw one training."""
         ranges = self.ranges(architecture)
         return self.recipe(architecture, {key: each.suggest(trial, key) for key, each in ranges.items()})

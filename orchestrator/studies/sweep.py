@@ -14,7 +14,7 @@ from orchestrator.studies.study import Study
 from orchestrator.studies.worker import Watch, failures, work
 from orchestrator.tracking import records, runs
 
-NOT_OF_TRAININGS = {"name", "description", "architectures", "trials", "extension", "scales"}
+NOT_OF_TRAININGS = {"name", "description", "architectures", "drop_dominated", "trials", "gate", "extension", "scales"}
 """What may change in a study that was begun."""
 
 
@@ -56,7 +56,7 @@ def _open(study: Study, architecture: str, storage: Storage, bench: Bench) -> op
         if before.get(key) != now.get(key):
             raise StudyError(
                 f"study '{study.name}' was begun with {key} = {before.get(key)!r}, and it is {now.get(key)!r} now;"
-                " put it back, or copy the study's file to a new name"
+                " put it back, or begin another study with what is done of it by --fork NAME"
             )
     return searched
 

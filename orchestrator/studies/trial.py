@@ -6,7 +6,9 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from torch import nn
 
 from orchestrator.data.cutouts import Cutouts
@@ -30,6 +32,9 @@ CHECKPOINT = "checkpoint.pt"
 SAVE_EVERY = 30.0
 """Seconds of training that a kill may cost."""
 
+UNRECORDED = "unrecorded"
+"""Note in a checkpoint: the metrics of epochs, by number, that the tracking store may not have."""
+
 
 def run(
     recipe: Recipe,
@@ -44,7 +49,8 @@ def run(
     """Train, and record a row at each epoch count.
 
     It goes on from where the same recipe was interrupted or stopped, on the same data in the same study; of what was
-    trained to its end before, the last epoch is yielded and nothing is done.
+    trained to its end before, the last epoch is yielded and nothing is done. Where a store fails, or whoever watches,
+    the checkpoint keeps all epochs that are done, with what could not be recorded of them.
 
     Args:
         recipe: of the training.
@@ -61,10 +67,13 @@ def run(
     """
     cutouts, device = bench.cutouts[recipe.normalisation], bench.device
     parts = _parts(recipe, bench, cutouts)
-    training, run_id = _resume(recipe, bench, cutouts, extends)
+    training, run_id, notes = _resume(recipe, bench, cutouts, extends)
     if run_id is None:
         run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
-        runs.log_training(run_id, recipe, cutouts, bench.tested(recipe), device, extends)
+        tested = bench.tested(recipe)
+        runs.log_training(run_id, recipe, cutouts, tested, device, extends)
+        runs.log_objects(run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation])))
+        runs.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
     checkpoint = _checkpoint(recipe, bench, cutouts)
     batches = Batches(
         cutouts.pixels,
@@ -83,21 +92,29 @@ def run(
         return {f"val_{key}": value for key, value in metrics.items()}
 
     with runs.running(run_id):
+        catch_up(run_id, notes)
         recorded, saved, until = records.last_epoch(run_id), time.monotonic(), recipe.epochs
         if 0 < training.epoch <= recorded:
             before = records.epoch(run_id, training.epoch)
+            if training.epoch in counts:  # its row may be what could not be recorded
+                record(training, before, bench, parts, run_id, validate)
             if training.epoch == recipe.epochs or stop(before):  # it was done before
                 yield before
                 until = training.epoch
         for epoch in train(training, batches.epoch, until, validate):
-            if epoch.number > recorded:
-                runs.log_metrics(run_id, {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}, epoch.number)
-            if epoch.number in counts:
-                record(training, epoch, bench, parts, run_id, validate)
-            if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
-                save(training, checkpoint, {"run_id": run_id})
-                saved = time.monotonic()
-            yield epoch
+            metrics = {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}
+            try:
+                if epoch.number > recorded:
+                    runs.log_metrics(run_id, metrics, epoch.number)
+                if epoch.number in counts:
+                    record(training, epoch, bench, parts, run_id, validate)
+                if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
+                    save(training, checkpoint, {"run_id": run_id})
+                    saved = time.monotonic()
+                yield epoch
+            except BaseException:
+                save(training, checkpoint, {"run_id": run_id, UNRECORDED: {epoch.number: metrics}})
+                raise
             if stop(epoch):
                 break
         if checkpoint.exists():
@@ -105,25 +122,42 @@ def run(
     checkpoint.unlink(missing_ok=True)
 
 
+def unrecorded(run_id: str, notes: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """What a checkpoint has of the epochs of its run that the tracking store has not: number → metrics."""
+    last = records.last_epoch(run_id)
+    return {number: metrics for number, metrics in notes.get(UNRECORDED, {}).items() if number > last}
+
+
+def catch_up(run_id: str, notes: Mapping[str, Any]) -> None:
+    """Record it."""
+    for number, metrics in unrecorded(run_id, notes).items():
+        runs.log_metrics(run_id, metrics, number)
+
+
 def _checkpoint(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Path:
     return CHECKPOINTS / bench.study / f"{recipe.digest}-{cutouts.digest}.pt"
 
 
-def _resume(recipe: Recipe, bench: Bench, cutouts: Cutouts, extends: str | None) -> tuple[Training, str | None]:
-    """A training where it was interrupted or stopped, and its run; else a new one, or one that goes on from another."""
+def _resume(
+    recipe: Recipe, bench: Bench, cutouts: Cutouts, extends: str | None
+) -> tuple[Training, str | None, dict[str, Any]]:
+    """A training where it was interrupted or stopped, its run, and the notes of its checkpoint.
+
+    Else a new one, or one that goes on from another, and no run.
+    """
     bands, size = cutouts.pixels.shape[1], cutouts.pixels.shape[-1]
     training, checkpoint = begin(recipe, bands, size, bench.device), _checkpoint(recipe, bench, cutouts)
     if checkpoint.exists() and not runs.attached():
-        run_id = str(restore(training, checkpoint)["run_id"])
-        if records.exists(run_id):  # else it was recorded in another store, or deleted since
-            return training, run_id
+        notes = restore(training, checkpoint)
+        if records.exists(str(notes["run_id"])):  # else it was recorded in another store, or deleted since
+            return training, str(notes["run_id"]), notes
         training = begin(recipe, bands, size, bench.device)
     tested = bench.tested(recipe)
     known = None if runs.attached() else records.find_training(bench.study, recipe, cutouts.digest, tested.digest)
     if known or extends:
         with tempfile.TemporaryDirectory() as folder:
             restore(training, records.download(known or str(extends), CHECKPOINT, Path(folder)))
-    return training, known
+    return training, known, {}
 
 
 def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import shutil
 import time
@@ -22,10 +21,12 @@ from orchestrator.errors import OrchestratorError, RecipeError, StudyError
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
+from orchestrator.studies.domination import drop, dropped
 from orchestrator.studies.search import LEGS, More, Step, Wait, next_step, origin_of, sampler, survives, until
 from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
+from orchestrator.tracking import runs
 from orchestrator.tracking.store import MlflowException
 
 Watch = Callable[[str, int, Epoch, int], None]
@@ -61,7 +62,7 @@ def work(study: Study, storage: Storage, searches: Mapping[str, optuna.Study], b
     while True:
         claim.take()
         try:
-            found = _next(study, searches)
+            found = _next(study, searches, parent)
             if found is None:
                 return
             architecture, step = found
@@ -78,9 +79,12 @@ def failures(searches: Mapping[str, optuna.Study]) -> list[str]:
     return [f"{architecture} {line}" for architecture, searched in searches.items() for line in failure_lines(searched)]
 
 
-def _next(study: Study, searches: Mapping[str, optuna.Study]) -> tuple[str, Step] | None:
+def _next(study: Study, searches: Mapping[str, optuna.Study], parent: str) -> tuple[str, Step] | None:
     """The network that is next, and what is: more epochs before new trainings, then the one with the fewest trials."""
     _stop_if_alike(study.name, searches)
+    if study.drop_dominated:
+        drop(study, searches, parent)
+        searches = {name: each for name, each in searches.items() if name not in dropped(searches)}
     steps = []
     for architecture, searched in searches.items():
         requeue(searched)
@@ -111,7 +115,7 @@ def _train(
     searched.sampler = sampler(study, len(searched.get_trials(deepcopy=False)))
 
     def objective(trial: optuna.Trial) -> float:
-        about = {"host": platform.node(), "pid": os.getpid(), "origin": origin_of(trial), "until": until(study, trial)}
+        about = {**runs.process(), "origin": origin_of(trial), "until": until(study, trial)}
         for key, value in about.items():
             trial.set_user_attr(key, value)
         try:

@@ -71,8 +71,8 @@ def log(run_id: str, finder: nn.Module, imaging: ImagingSet, about: Mapping[str,
         Schema([TensorSpec(kind, (-1, *shape), "flux")]),
         Schema([TensorSpec(kind, (-1,), name) for name in ("logit", "probability")]),
     )
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
-        warnings.simplefilter("ignore")  # deprecations inside MLflow are not ours to mend
+    # Recorded, and so not shown: MLflow sets filters of its own.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True), mlflow.start_run(run_id=run_id):
         path = Path(folder) / GRAPH
         finders.export(finder, shape[0], SIZE, path)
         mlflow.pyfunc.log_model(
@@ -90,6 +90,7 @@ def log(run_id: str, finder: nn.Module, imaging: ImagingSet, about: Mapping[str,
                 **about,
             },
         )
+    MlflowClient().update_run(run_id, status="RUNNING")  # MLflow has said that it is finished
 
 
 def load(uri: str, device: torch.device) -> Model:

@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from orchestrator.data import scorelist
+from orchestrator.data.cutouts import Objects
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
@@ -18,6 +21,10 @@ from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
 """Metrics of every epoch that reports draw; beside the maximised one."""
+
+
+ORIGINAL = "copy_of"
+"""Tag of a run that was copied from another study: the run whose files are its own too."""
 
 
 class Unfinished(NamedTuple):
@@ -39,14 +46,14 @@ def exists(run_id: str) -> bool:
 
 def find_study(study: str) -> str | None:
     """The run of a study that was begun before."""
-    found = _search(f"tags.kind = 'study' and tags.study = '{_quoted(study)}'")
+    found = search(f"tags.kind = 'study' and tags.study = '{_quoted(study)}'")
     return str(found[0].info.run_id) if found else None
 
 
 def find_row(trial: str, epochs: int, weights: str = RAW) -> str | None:
     """The finished row of a trial at an epoch count."""
     query = f"tags.kind = 'row' and tags.`mlflow.parentRunId` = '{trial}' and params.epochs = '{epochs}'"
-    found = _search(f"{query} and params.weights = '{weights}' and attributes.status = 'FINISHED'")
+    found = search(f"{query} and params.weights = '{weights}' and attributes.status = 'FINISHED'")
     return str(found[0].info.run_id) if found else None
 
 
@@ -54,7 +61,7 @@ def find_training(study: str, recipe: Recipe, dataset: str, tested: str) -> str 
     """The run of a training of a study that was finished or stopped, by its recipe and the digests of its data."""
     query = f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'"
     digests = {"recipe.digest": recipe.digest, "dataset.digest": dataset, "test_dataset.digest": tested}
-    found = _search(query + "".join(f" and params.`{key}` = '{value}'" for key, value in digests.items()))
+    found = search(query + "".join(f" and params.`{key}` = '{value}'" for key, value in digests.items()))
     return str(found[0].info.run_id) if found else None
 
 
@@ -77,9 +84,9 @@ def rows(study: str) -> list[Row]:
     Raises:
         TrackingError: nothing of that name was recorded; it lists the names there are.
     """
-    found = _search(f"tags.kind = 'row' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
+    found = search(f"tags.kind = 'row' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
     if not found:
-        known = sorted({run.data.tags["study"] for run in _search("tags.kind = 'row'")})
+        known = sorted({run.data.tags["study"] for run in search("tags.kind = 'row'")})
         raise TrackingError(
             f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
         )
@@ -105,19 +112,28 @@ def row(run_id: str) -> Row:
     return _row(run)
 
 
-def scores(run_id: str) -> Scores:
+def scores(run_id: str, name: str = "scores.csv") -> Scores:
     """Every score of a row or an evaluation, of the objects with a label.
 
     Raises:
         TrackingError: none are attached.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return scorelist.read(download(run_id, "scores.csv", Path(folder)), "logit", "is_lens")
+        return scorelist.read(download(run_id, name, Path(folder)), "logit", "is_lens")
+
+
+def objects(run_id: str, name: str) -> Objects | None:
+    """Which objects a row was trained or tested on, `trained_on.npz` or `tested_on.npz`; its training may say it."""
+    for each in (run_id, _run(run_id).data.tags.get("mlflow.parentRunId", run_id)):
+        if has(each, name):
+            with tempfile.TemporaryDirectory() as folder, np.load(download(each, name, Path(folder))) as arrays:
+                return Objects(arrays["ids"], arrays["content"])
+    return None
 
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:
     """The finished trainings of a study with their curves, in the order they were begun."""
-    found = _search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
+    found = search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
     return [_trial(run, maximise) for run in sorted(found, key=lambda run: run.info.start_time)]
 
 
@@ -150,16 +166,18 @@ def results(study: str) -> Results:
         return {row.run_id: json.loads(text(row.run_id, name)) for row in shown if has(row.run_id, name)}
 
     curves, binned, worst = map(read, ("roc.json", "completeness.json", "mistakes.json"))
-    return Results(study, definition, table, trials(study, metric), shown, curves, binned, worst)
+    return Results(
+        study, definition, table, trials(study, metric), shown, curves, binned, worst, _of_study(study, "search.json")
+    )
 
 
 def unfinished() -> list[Unfinished]:
     """The runs of ours, of all studies, that say they are running, and the rows that were not recorded to their end."""
-    found = _search("attributes.status = 'RUNNING'")
+    found = search("attributes.status = 'RUNNING'")
     found += [
         run
         for status in ("KILLED", "FAILED")
-        for run in _search(f"tags.kind = 'row' and attributes.status = '{status}'")
+        for run in search(f"tags.kind = 'row' and attributes.status = '{status}'")
     ]
     return [
         Unfinished(run.info.run_id, run.data.tags["kind"], run.info.run_name or "", run.data.tags)
@@ -178,6 +196,16 @@ def experiment(run_id: str) -> str:
     return str(_run(run_id).info.experiment_id)
 
 
+def study_of(run_id: str) -> str:
+    """Name of the study that a run is of; empty of others."""
+    return str(_run(run_id).data.tags.get("study", ""))
+
+
+def commit_of(run_id: str) -> str:
+    """The commit of the code that made a run; empty where it is not on record."""
+    return str(_run(run_id).data.tags.get("git_commit", ""))
+
+
 def metrics(run_id: str) -> dict[str, float]:
     """Of a run, the last value of each."""
     return dict(_run(run_id).data.metrics)
@@ -185,15 +213,18 @@ def metrics(run_id: str) -> dict[str, float]:
 
 def study_definition(study: str) -> dict[str, Any]:
     """What a study's run says of it: its description, its scale, what it maximises; empty without such a run."""
-    found = find_study(study)
-    about = text(found, "study.json") if found and has(found, "study.json") else "{}"
-    return dict(json.loads(about))
+    return _of_study(study, "study.json")
+
+
+def original(run_id: str) -> str:
+    """The run itself, or the one that it was copied from."""
+    before = _run(run_id).data.tags.get(ORIGINAL)
+    return original(before) if before else run_id
 
 
 def has(run_id: str, name: str) -> bool:
-    """Whether a file is attached to a run."""
-    folder = name.rpartition("/")[0] or None
-    return any(each.path == name for each in MlflowClient().list_artifacts(run_id, folder))
+    """Whether a file is attached to a run, or to the one that it was copied from."""
+    return _holder(run_id, name) is not None
 
 
 def text(run_id: str, name: str) -> str:
@@ -207,15 +238,30 @@ def text(run_id: str, name: str) -> str:
 
 
 def download(run_id: str, name: str, folder: Path) -> Path:
-    """Copy a file that is attached to a run into a folder.
+    """Copy a file that is attached to a run, or to the one that it was copied from, into a folder.
 
     Raises:
         TrackingError: it is not there.
     """
     try:
-        return Path(MlflowClient().download_artifacts(run_id, name, str(folder)))
+        return Path(MlflowClient().download_artifacts(_holder(run_id, name) or run_id, name, str(folder)))
     except (MlflowException, OSError) as error:
         raise TrackingError(f"{run_id}: has no {name}: {str(error).partition(chr(10))[0]}") from None
+
+
+def _holder(run_id: str, name: str) -> str | None:
+    """The run that a file is attached to: this one, or that which it was copied from."""
+    folder = name.rpartition("/")[0] or None
+    if any(each.path == name for each in MlflowClient().list_artifacts(run_id, folder)):
+        return run_id
+    before = _run(run_id).data.tags.get(ORIGINAL)
+    return _holder(before, name) if before else None
+
+
+def _of_study(study: str, name: str) -> dict[str, Any]:
+    """A JSON file that is attached to a study's run; empty where there is none."""
+    found = find_study(study)
+    return dict(json.loads(text(found, name) if found and has(found, name) else "{}"))
 
 
 def _row(run: Any) -> Row:
@@ -263,8 +309,8 @@ def _quoted(name: str) -> str:
     return name
 
 
-def _search(query: str) -> list[Any]:
-    """All runs of all experiments that fit."""
+def search(query: str) -> list[Any]:
+    """All runs of all experiments that fit a query of MLflow's."""
     client = MlflowClient()
     experiments = [each.experiment_id for each in _pages(client.search_experiments)]
     return _pages(functools.partial(client.search_runs, experiments, query)) if experiments else []

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -29,7 +30,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.data.cutouts import Cutouts
+from orchestrator import __version__
+from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.learning.completeness import Bin
 from orchestrator.learning.devices import describe
 from orchestrator.learning.metrics import Roc
@@ -37,8 +39,10 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.reports.features import Picture, page
 from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
+from orchestrator.reports.page import page as write_page
 from orchestrator.reports.results import RAW
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.reports.search import Search, networks
+from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
 
@@ -48,8 +52,19 @@ def attached() -> bool:
     return "MLFLOW_RUN_ID" in os.environ
 
 
-def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "") -> str:
-    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made."""
+def begin(
+    experiment: str, kind: str, name: str, *, parent: str | None = None, study: str = "", since: int | None = None
+) -> str:
+    """Start a run and return its identifier; under `mlflow run` the first one is the run that MLflow has made.
+
+    Args:
+        experiment: to record in.
+        kind: study, trial, row or whatever else it is.
+        name: for people.
+        parent: run to record it below.
+        study: its name.
+        since: when it was begun, in milliseconds since 1970; by default now.
+    """
     client = MlflowClient()
     tags = {"kind": kind, "study": study, "mlflow.runName": name, "git_commit": commit()}
     if attached():
@@ -58,7 +73,13 @@ def begin(experiment: str, kind: str, name: str, *, parent: str | None = None, s
         return given
     if parent is not None:
         tags["mlflow.parentRunId"] = parent
-    return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    return str(client.create_run(experiment, since, tags, run_name=name).info.run_id)
+
+
+def process() -> dict[str, str]:
+    """What this process is known by when it is asked later whether it still works."""
+    worker = os.environ.get("ORCHESTRATOR_WORKER", "none")  # its name, where a cluster has started it
+    return {"host": platform.node(), "pid": str(os.getpid()), "worker": worker}
 
 
 @contextmanager
@@ -66,20 +87,16 @@ def running(run_id: str) -> Iterator[None]:
     """Say in the end how it ended: finished, failed, or killed by Ctrl-C or before its end."""
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
-    log_tags(run_id, {"host": platform.node(), "pid": str(os.getpid())})  # who to ask whether it still runs
-    status = "FAILED"
+    log_tags(run_id, process())
     try:
         yield
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        status = "KILLED"
+    except BaseException as error:
+        with briefly(), contextlib.suppress(Exception):  # the store itself may be what failed
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            if isinstance(error, Exception):
+                log_text(run_id, traceback.format_exc(), "traceback.txt")
         raise
-    except Exception:
-        with contextlib.suppress(Exception):  # the store itself may be what failed
-            log_text(run_id, traceback.format_exc(), "traceback.txt")
-        raise
-    finally:
-        client.set_terminated(run_id, status)
+    client.set_terminated(run_id, "FINISHED")
 
 
 def leave(run_id: str) -> None:
@@ -113,6 +130,13 @@ def log_training(
     MlflowClient().log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
 
 
+def log_objects(run_id: str, name: str, objects: Objects) -> None:
+    """Attach which objects something was done with, as `trained_on.npz` or `tested_on.npz`."""
+    file = io.BytesIO()
+    np.savez_compressed(file, ids=objects.ids, content=objects.content)
+    log_files(run_id, {name: file.getvalue()})
+
+
 def begin_row(
     experiment: str,
     trial: str,
@@ -120,6 +144,7 @@ def begin_row(
     recipe: Recipe,
     epochs: int,
     cutouts: Cutouts,
+    test_set: Cutouts,
     tested: str,
     weights: str = RAW,
 ) -> str:
@@ -132,6 +157,7 @@ def begin_row(
         recipe: of the training.
         epochs: how many are done.
         cutouts: trained on.
+        test_set: where the objects tested on are.
         tested: `tested_digest` of the objects tested on.
         weights: whose the row is.
     """
@@ -140,6 +166,8 @@ def begin_row(
     own = {key: value for key, value in recipe.settings().items() if key not in ("architecture", "epochs")}
     digests = {"recipe.digest": recipe.digest, "recipe.family": recipe.family}
     params = {"model": recipe.architecture, "epochs": str(epochs), "weights": weights, "tested": tested, **own}
+    if test_set is not cutouts:
+        params["test_dataset"] = str(test_set.root)
     _log(run_id, params={**params, **digests, **_dataset(cutouts)}, tags={"set": cutouts.set.name})
     return run_id
 
@@ -206,8 +234,14 @@ def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
     log_text(run_id, json.dumps(plain), "mistakes.json")
 
 
-def log_files(run_id: str, files: Mapping[str, bytes], folder: str) -> None:
-    """Attach files in a folder."""
+def log_search(run_id: str, search: Search, study: str, description: str) -> None:
+    """Attach the figures of a search, as a page for a person and once more for the report."""
+    log_text(run_id, write_page(f"Search of study {study}", description, networks(search)), "search.html")
+    log_text(run_id, json.dumps(search), "search.json")
+
+
+def log_files(run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
+    """Attach files, in a folder or not."""
     with tempfile.TemporaryDirectory() as written:
         for name, content in files.items():
             (Path(written) / name).write_bytes(content)
@@ -251,13 +285,13 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the source, with a mark where the working tree differs from it."""
+    """The commit of the source, marked where the working tree differs from it; without one the version."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except OSError:  # no git on this machine
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return f"version {__version__}"
+    return done.stdout.strip() or f"version {__version__}"
 
 
 def _dataset(cutouts: Cutouts) -> dict[str, str]:

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
+import sys
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingError, Unreachable, without_password
 
-__all__ = ["DEFAULT", "MlflowClient", "MlflowException", "connect", "database", "experiment", "mlflow"]
+__all__ = ["DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow"]
 
 DEFAULT = "sqlite:///mlflow.db"
+
+SERVERS = ("http://", "https://", "postgresql", "mysql", "mssql")
+
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""MLflow tries again after 0, 2, 4, 8, 16, 32 and 64 seconds: that bridges a server's restart, and ends after two
+minutes; its defaults take over four. The environment may say otherwise."""
+
+TOLD_EVERY = 60.0
+"""Seconds between two lines that say of a server that it does not answer."""
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """So that MLflow's pages show runs and metrics first, and not chats."""
@@ -24,7 +42,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside MLflow's own imports are not ours to mend
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException, RestException
 
 
 def connect(uri: str | None = None) -> str:
@@ -36,10 +54,14 @@ def connect(uri: str | None = None) -> str:
         uri: by default MLFLOW_TRACKING_URI, then `mlflow.db` in the working directory.
 
     Raises:
-        TrackingError: it cannot be reached.
+        TrackingError: it is no MLflow store.
+        Unreachable: its server does not answer.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    for key, value in PATIENCE.items():
+        os.environ.setdefault(key, value)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # passwords and all
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path = database(uri)
@@ -49,11 +71,15 @@ def connect(uri: str | None = None) -> str:
     mlflow.set_registry_uri(uri)
     try:
         if path is None:
-            _reach()
+            with briefly():
+                MlflowClient().search_experiments(max_results=1)
+            _tell_of_waiting(without_password(uri))
         else:
             _create(path)
     except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
-        raise TrackingError(f"{uri}: cannot open this MLflow store: {_first_line(error)}") from None
+        away = path is None and uri.startswith(SERVERS) and not isinstance(error, RestException)
+        kind = Unreachable if away else TrackingError
+        raise kind(without_password(f"{uri}: cannot open this MLflow store: {_first_line(error)}")) from None
     return uri
 
 
@@ -92,18 +118,39 @@ def _create(path: Path) -> None:
                 connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _reach() -> None:
-    """Ask once, for five seconds: MLflow's own patience is over four minutes of silence."""
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Ask a server once or twice, for five seconds each, instead of for minutes."""
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     before = {key: os.environ.pop(key, None) for key in patience}
     os.environ.update(patience)
     try:
-        MlflowClient().search_experiments(max_results=1)
+        yield
     finally:
         for key, value in before.items():
             del os.environ[key]
             if value is not None:
                 os.environ[key] = value
+
+
+class _Waiting(logging.Handler):
+    """Says that a server is waited for, where urllib3 would say it in its own words at each try."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self._uri, self._told = uri, -math.inf
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if time.monotonic() - self._told > TOLD_EVERY:
+            self._told = time.monotonic()
+            sys.stderr.write(f"{self._uri} does not answer; trying again for about two minutes\n")
+
+
+def _tell_of_waiting(uri: str) -> None:
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.handlers = [_Waiting(uri)]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)  # whoever logs a model quietens the root
 
 
 def _first_line(error: Exception) -> str:

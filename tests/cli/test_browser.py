@@ -114,6 +114,35 @@ def test_the_report_is_dark_on_a_dark_screen_and_light_on_paper(
     assert len(printed) > 50_000
 
 
+SEARCH = """
+data = "{data}"
+architectures = ["lens_flow"]
+epochs = [1, 2]
+search = "promote"
+trials = 4
+[vary]
+learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
+batch_size = {{ choices = [16, 32] }}
+"""
+
+
+def test_the_figures_of_a_search_are_in_its_report_and_on_a_page_of_its_own(
+    call: Call, tmp_path: Path, small_space: Path, page: playwright.Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "searched.toml").write_text(SEARCH.format(data=small_space))
+    call("sweep", "--study", "searched.toml")
+    call("report", "--study", "searched")
+    (own,) = (tmp_path / "mlartifacts").rglob("search.html")
+    for shown in (tmp_path / "searched.html", own):
+        page.goto(shown.as_uri())
+        for name in ("history", "rungs", "slices"):
+            page.locator(f"#figure-lens_flow-{name} .main-svg").first.wait_for()
+        assert "of 6 trials came to the last epoch count" in page.locator("body").inner_text()
+    assert page.title() == "Search of study searched"
+    page.screenshot(path=SCREENSHOTS / "search.png", full_page=True)
+
+
 @pytest.fixture
 def server(inside: Path) -> Iterator[str]:
     """The address of `orchestrator ui` on the store of the study."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,9 +14,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.studies import storage
 from orchestrator.tracking import store
 from tests.cli.conftest import Call
 from tests.conftest import ROOT
@@ -81,33 +84,54 @@ def test_a_sweep_ended_by_a_signal_goes_on_from_its_checkpoint(
         assert len(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")) == 1
 
 
-def test_the_ui_shows_the_store_on_this_machine_alone(tmp_path: Path) -> None:
-    store.connect(f"sqlite:///{tmp_path}/mlflow.db")
-    store.experiment("shown")
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start("ui", "--port", str(port), at=tmp_path)
+        return int(free.getsockname()[1])
+
+
+def read(address: str, body: bytes | None = None) -> str:
+    """What a server answers once it does."""
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    for _ in range(120):
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(request, timeout=30).read().decode()
+        time.sleep(0.5)
+    raise AssertionError(f"{address} does not answer")
+
+
+def refusal(*arguments: str, at: Path) -> str:
+    refused = start(*arguments, at=at)
+    told = refused.communicate(timeout=60)[1]
+    assert refused.returncode == 2, told
+    return told
+
+
+def test_the_ui_shows_both_stores_on_this_machine_alone_and_ends_both(tmp_path: Path) -> None:
+    store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    store.experiment("shown")
+    assert "there is no such storage" in refusal("ui", "--optuna", at=tmp_path)
+    optuna.create_study(study_name="searched", storage=storage.connect(f"sqlite:///{tmp_path}/optuna.db"))
+    port, other = free_port(), free_port()
+    process = start("ui", "--port", str(port), "--optuna", "--optuna-port", str(other), at=tmp_path)
     try:
-        page = ""
-        for _ in range(120):
-            try:
-                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
-                break
-            except OSError:
-                time.sleep(0.5)
-        assert "MLflow" in page
-        query = json.dumps({"max_results": 100}).encode()
-        address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
-        request = urllib.request.Request(address, query, {"Content-Type": "application/json"})
-        found = json.loads(urllib.request.urlopen(request, timeout=30).read())
-        assert "shown" in {each["name"] for each in found["experiments"]}
-        refused = start("ui", "--port", str(port), at=tmp_path)
-        assert f"127.0.0.1:{port}" in refused.communicate(timeout=60)[1]
-        assert refused.returncode == 2
+        assert "MLflow" in read(f"http://127.0.0.1:{port}/")
+        found = read(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search", json.dumps({"max_results": 100}).encode()
+        )
+        assert "shown" in {each["name"] for each in json.loads(found)["experiments"]}
+        assert "Optuna Dashboard" in read(f"http://127.0.0.1:{other}/dashboard")
+        listed = json.loads(read(f"http://127.0.0.1:{other}/api/studies"))["study_summaries"]
+        assert [each["study_name"] for each in listed] == ["searched"]
+        assert f"127.0.0.1:{port}" in refusal("ui", "--port", str(port), at=tmp_path)
+        options = ("--port", str(free_port()), "--optuna", "--optuna-port", str(other))
+        assert "--optuna-port" in refusal("ui", *options, at=tmp_path)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+    for each in (port, other):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", each)) != 0
 
 
 @pytest.mark.parametrize("entry", ["main", "sweep"])

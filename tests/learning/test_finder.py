@@ -11,7 +11,7 @@ import torch
 import architectures
 from orchestrator.data.challenge import scan
 from orchestrator.data.fits import read_cutout
-from orchestrator.data.normalise import prepare
+from orchestrator.data.normalise import NORMALISATIONS, prepare
 from orchestrator.learning import finder as finders
 from orchestrator.learning import pt2
 from orchestrator.learning.finder import Finder, find
@@ -38,9 +38,10 @@ def test_the_exported_finder_gives_the_logits_of_the_network(
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_any_number_of_cutouts_is_scored_in_the_order_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_any_number_of_cutouts_is_scored_in_the_order_asked_for(tmp_path: Path, normalisation: str) -> None:
     network = architectures.create("lens_flow", bands=4)
-    finders.export(Finder(network, "asinh"), 4, 101, tmp_path / "finder.pt2")
+    finders.export(Finder(network, normalisation), 4, 101, tmp_path / "finder.pt2")
     exported = pt2.load(tmp_path / "finder.pt2", CPU).module()
     raw = np.random.default_rng(0).normal(0, 1e-12, (130, 4, 101, 101)).astype(np.float32)
     logits, _ = find(exported, raw, CPU)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingError, Unreachable
 from orchestrator.tracking import records, runs, store
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -39,7 +39,7 @@ def test_a_server_that_is_not_there_is_told_with_its_address() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(TrackingError, match=f"http://127.0.0.1:{port}: cannot open"):
+    with pytest.raises(Unreachable, match=f"http://127.0.0.1:{port}: cannot open"):
         store.connect(f"http://127.0.0.1:{port}")
 
 

@@ -1,0 +1,88 @@
+"""Sweeps on a real Ray cluster of two nodes, which loses one of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.cli.conftest import Call
+from tests.cli.test_faults import Results, check, folder, sweep, undisturbed  # noqa: F401 - a fixture
+
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="ray, of the extra dev, is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
+"""Ray believes in the GPU; PyTorch finds none, and trains on the processor."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    started = cluster_utils.Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        yield started
+    finally:
+        started.shutdown()
+
+
+def until_two_are_at_it(driver: subprocess.Popen[str]) -> str:
+    """What a sweep says until two trainings have passed their first epoch count."""
+    told = ""
+    assert driver.stderr is not None
+    for line in driver.stderr:
+        told += line
+        if len(set(re.findall(r"trial (\d+)  epoch [3-9] ", told))) == 2:
+            return told
+    raise AssertionError(told)
+
+
+@pytest.mark.slow
+def test_what_a_lost_node_was_training_goes_on_elsewhere(
+    cluster: Any, tmp_path: Path, small_space: Path, undisturbed: Results  # noqa: F811
+) -> None:  # fmt: skip
+    at, second = folder(tmp_path, small_space), cluster.add_node(**NODE)
+    driver = sweep(at, "--engine", "ray", "--address", cluster.address, "--gpus-per-trial", "0.5")
+    told = until_two_are_at_it(driver)
+    cluster.remove_node(second, allow_graceful=False)
+    table, rest = driver.communicate(timeout=240)
+    told += rest
+    assert driver.returncode == 0, told
+    assert told.count("A worker is replaced: ") == 1
+    assert "raylet" not in table + told
+    assert told.count("  epoch 1 ") == 3  # none began anew
+    check(at, undisturbed)
+    client = MlflowClient(f"sqlite:///{at}/mlflow.db")
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_what_the_cluster_cannot_do_is_refused(cluster: Any, tmp_path: Path, small_space: Path) -> None:
+    refused = sweep(
+        folder(tmp_path, small_space), "--engine", "ray", "--address", cluster.address, "--gpus-per-trial", "2"
+    )
+    _, told = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert told.splitlines()[-1].startswith("Error: --gpus-per-trial 2: no node has as many")
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "optuna.db").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_does_not_answer_is_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call("sweep", "--study", "quickstart", "--engine", "ray", "--address", "127.0.0.1:1", expect=2)
+    assert result.stderr == "Error: --address 127.0.0.1:1: no Ray cluster answers there within 10 s\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--address", "--gpus-per-trial"])
+def test_options_of_ray_are_for_ray(option: str, call: Call) -> None:
+    result = call("sweep", "--study", "quickstart", option, "1", expect=2)
+    assert f"Error: {option} is of Ray (allowed with --engine ray)" in result.stderr
