@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.calibrate import calibrate
 from orchestrator.cli.compare import compare
 from orchestrator.cli.data import data
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.ensemble import ensemble
 from orchestrator.cli.evaluate import evaluate
+from orchestrator.cli.export import export
 from orchestrator.cli.features import features
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.quickstart import quickstart
@@ -97,6 +100,6 @@ def main() -> None:
 
 for command in (
     *(quickstart, data, train, sweep, worker, extend, table, compare, report, studies, doctor),
-    *(registry, evaluate, score, serve, metrics, features, ui),
+    *(registry, ensemble, calibrate, evaluate, score, serve, export, metrics, features, ui),
 ):
     main.add_command(command)

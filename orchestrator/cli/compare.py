@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.studies.comparison import Difference
 
 
 @click.command()
@@ -19,7 +27,6 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
     """
     from rich.console import Console
 
-    from orchestrator.learning.bootstrap import LEVEL
     from orchestrator.reports import tables
     from orchestrator.studies import comparison
     from orchestrator.tracking import store
@@ -31,16 +38,17 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
         lines = [[key, *both] for key, both in found.settings.items()]
         console.print(tables.table(["differs", "A", "B"], lines))
         click.echo()
-    rows = [
-        [
-            *(name, f"{each.one:.4f}", f"{each.other:.4f}", f"{each.difference:+.4f}"),
-            "-" if each.interval is None else f"{each.interval[0]:+.4f} to {each.interval[1]:+.4f}",
-            "beyond chance" if each.beyond_chance else "",
-        ]
-        for name, each in found.metrics.items()
-    ]
-    console.print(tables.table(["metric", "A", "B", "B - A", f"{LEVEL:.0%} interval", ""], rows))
+    console.print(differences(found.metrics, "A", "B"))
     if found.objects:
         click.echo(f"Both were tested on the same {found.objects:,} objects.")
     else:
         click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")
+
+
+def differences(found: Mapping[str, Difference], one: str, other: str) -> Table:
+    """Metrics of two things, named so, and whether they differ by more than chance."""
+    from orchestrator.learning.bootstrap import LEVEL
+    from orchestrator.reports import tables
+
+    rows = [[name, *each.cells, "beyond chance" if each.beyond_chance else ""] for name, each in found.items()]
+    return tables.table(["metric", one, other, f"{other} - {one}", f"{LEVEL:.0%} interval", ""], rows)

@@ -28,6 +28,11 @@ max_bad = click.option(
     default=0.01,
     help="Share of the cutouts that may be unreadable; they are named and left out.",
 )
+prevalence = click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of lenses on the sky, such as 1e-3: tell purity and completeness there.",
+)
 
 
 def whole(option: str, text: str) -> int:

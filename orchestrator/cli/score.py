@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import options
-from orchestrator.cli.progress import bar
+from orchestrator.cli.progress import follow_many
 
 if TYPE_CHECKING:
     from orchestrator.reports.scorefile import Summary
@@ -75,13 +76,11 @@ def score(
     kept = scoring.parts(loaded, source, scorers, out, {"hdu": hdu or "", "resize": str(resize)})
     with kept.opened(overwrite, resume) as begun:
         if begun:
-            with bar("Scoring", len(source), rate=True) as say:
-                progress = scoring.score(loaded, source, chosen, kept)
-                if share is not None:
-                    order = cluster_scoring.Order(model, uri, data, units, resize, (loaded.digest, source.digest()))
-                    progress = cluster_scoring.score(order, share, kept, lambda line: click.echo(line, err=True))
-                for done in progress:
-                    say(done)
+            progress = scoring.score(loaded, source, chosen, kept)
+            if share is not None:
+                order = cluster_scoring.Order(model, uri, data, units, resize, (loaded.digest, source.digest()))
+                progress = cluster_scoring.score(order, share, kept, functools.partial(click.echo, err=True))
+            follow_many("Scoring", len(source), progress)
             _tell(kept.finish())
     click.echo(f"scores with {loaded.version}: {out}")
     if top:

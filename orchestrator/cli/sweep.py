@@ -95,6 +95,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
         _extend(asked, bench)
         if asked.search != "grid":
             runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
+    doctor.mend(trials)  # what workers left that were killed
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))
     for note in tables.notes(rows):

@@ -86,7 +86,7 @@ def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
         left = (~bad).double().sum(dim=1, keepdim=True)
         slope = torch.where(active, fitted, slope)
         going_on = active & (left < kept) & (left >= fewest)
-        kept, good = torch.where(active, left, kept), torch.where(active, ~bad, good)
+        kept, good = torch.where(active, left, kept), good & ~(bad & active)  # what is not good is bad
         active = going_on
 
     step = slope * unit * (2 / (count - 1)) / CONTRAST

@@ -106,6 +106,11 @@ class Recipe(BaseModel):
         return self
 
     @property
+    def splitting(self) -> int:
+        """The seed that decides the split."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits, equal for equal recipes."""
         return self.digest_without()

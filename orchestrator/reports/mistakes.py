@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.cutouts import Cutouts
+from orchestrator.data.normalise import prepare
 from orchestrator.reports.figures import png, portraits
 
 SHOWN = 12
 """Of each kind."""
+
+SHOWN_AS = "zscale"
+"""How flux that was not normalised is."""
 
 FALSE_POSITIVES, MISSED = "false positives with the highest scores", "lenses with the lowest scores"
 
@@ -39,7 +43,8 @@ def mistakes(cutouts: Cutouts, rows: NDArray[np.int64], logits: NDArray[np.float
         of_class = np.flatnonzero(labels == label)
         worst = of_class[np.argsort(sign * logits[of_class], kind="stable")[:SHOWN]]
         bands = [band.name for band in cutouts.set.bands]
-        pictures = portraits(np.array(cutouts.pixels[rows[worst]]), bands)
+        pixels = np.array(cutouts.pixels[rows[worst]])
+        pictures = portraits(prepare(pixels, SHOWN_AS)[0] if cutouts.normalisation == "none" else pixels, bands)
         found += [
             Mistake(kind, int(cutouts.ids[rows[place]]), float(logits[place]), png(picture[::-1]))
             for place, picture in zip(worst, pictures, strict=True)

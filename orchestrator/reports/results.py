@@ -168,4 +168,4 @@ def told_apart_by(rows: Sequence[Row]) -> list[str]:
 
 
 def _is_note(key: str) -> bool:
-    return key.startswith(("timing.", "recipe.", "dataset."))
+    return key.startswith(("timing.", "recipe.", "dataset.", "ensemble."))

@@ -33,6 +33,12 @@ class Difference:
         """Whether the interval leaves out zero."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
+    @property
+    def cells(self) -> list[str]:
+        """Both, the second less the first, and the interval, for a table."""
+        shown = "-" if self.interval is None else "{:+.4f} to {:+.4f}".format(*self.interval)
+        return [f"{self.one:.4f}", f"{self.other:.4f}", f"{self.difference:+.4f}", shown]
+
 
 @dataclass(frozen=True)
 class Comparison:

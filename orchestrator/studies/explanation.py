@@ -56,7 +56,7 @@ def explain(
     """
     network = model.network
     if network is None:
-        raise TrackingError(f"{uri}: made of several networks; look at one of them (they are: {_members(model)})")
+        raise TrackingError(f"{uri}: made around others; look at one network (it is made of: {_members(model)})")
     files = _files(images, model.set)
     flux = torch.from_numpy(read_cutout(files)).to(device)
     normalisation = model.about["normalisation"]

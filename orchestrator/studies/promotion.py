@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from orchestrator.errors import StudyError, TrackingError
 from orchestrator.learning.gate import Gate
 from orchestrator.reports.verdict import verdict_page
-from orchestrator.studies.comparison import Difference
 from orchestrator.studies.gate import OpenFlux, Verdict, judge
 from orchestrator.tracking import records, registry, runs, store
 from orchestrator.tracking.registry import Version
@@ -87,10 +86,7 @@ def record(verdict: Verdict, gate: Gate, forced: str = "") -> str:
     title = f"{row.name} for champion of {row.set}: {said}"
     rival = against.uri if against else "none yet"
     lines = [(each.what, each.passed, each.told) for each in verdict.checks]
-    figures = [
-        [name, *(f"{value:.4f}" for value in (each.one, each.other)), f"{each.difference:+.4f}", _shown(each)]
-        for name, each in verdict.differences.items()
-    ]
+    figures = [[name, *each.cells] for name, each in verdict.differences.items()]
     note = f"candidate: run {row.run_id}; champion: {rival}; {verdict.objects:,} objects in common"
     page = verdict_page(title, f"{note}; forced: {forced}" if forced else note, lines, figures, verdict.curves)
     run_id = runs.begin(store.experiment("promotions"), "promotion", title)
@@ -100,7 +96,3 @@ def record(verdict: Verdict, gate: Gate, forced: str = "") -> str:
         runs.log_metrics(run_id, {f"{name}_difference": each.difference for name, each in verdict.differences.items()})
         runs.log_text(run_id, page, "verdict.html")
     return run_id
-
-
-def _shown(difference: Difference) -> str:
-    return "-" if difference.interval is None else "{:+.4f} to {:+.4f}".format(*difference.interval)

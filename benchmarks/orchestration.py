@@ -1,0 +1,131 @@
+"""What orchestration costs a trial: eight workers on one machine, PostgreSQL and an MLflow server, training left out.
+
+In the place of training, each worker sleeps; all else is done as it is.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from _machine import show
+from _stores import mlflow_server, postgresql
+
+WORKERS = 8
+TRIALS = 2
+"""Of each worker."""
+EPOCHS = 10
+
+STUDY = """
+data = "set"
+architectures = ["lens_flow"]
+epochs = [{epochs}]
+search = "hybrid"
+trials = {trials}
+[vary]
+learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
+"""
+
+PARTS = ("training", "row", "deciding", "waiting for the claim")
+
+
+def main(seconds: float) -> None:
+    """Measure and print."""
+    from orchestrator.data.challenge import SPACE
+    from orchestrator.data.simulation import simulate
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for _ in simulate(folder / "set", SPACE, 200, seed=1, workers=2):
+            pass
+        (folder / "idle.toml").write_text(STUDY.format(epochs=EPOCHS, trials=WORKERS * TRIALS))
+        with mlflow_server(folder) as uri, postgresql(folder / "postgresql") as address:
+            command = [sys.executable, __file__, str(seconds), address, uri]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            workers = [
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+                for _ in range(WORKERS)
+            ]
+            found = [json.loads(worker.communicate()[0].splitlines()[-1]) for worker in workers]
+    trials = [each for worker in found for each in worker]
+    assert len(trials) == WORKERS * TRIALS
+    rows = []
+    for part in ("deciding", "waiting for the claim", "row", "the rest"):
+        values = [each[part] for each in trials]
+        share = statistics.median(values) / seconds
+        rows.append([part, f"{statistics.median(values):.2f}", f"{max(values):.2f}", f"{100 * share:.1f} %"])
+    all_of_it = [sum(value for part, value in each.items() if part != "training") for each in trials]
+    share = statistics.median(all_of_it) / seconds
+    rows.append(["all", f"{statistics.median(all_of_it):.2f}", f"{max(all_of_it):.2f}", f"{100 * share:.1f} %"])
+    title = f"Seconds a trial of {seconds:.0f} s beside its training, {WORKERS} workers; goals: 0.5 s, 5 %"
+    show(title, ["part", "median", "most", "of the training"], rows)
+
+
+def work(seconds: float, address: str, uri: str) -> None:
+    """Be a worker that sleeps where others train, and print what each trial cost."""
+    from orchestrator.cli.progress import open_set
+    from orchestrator.learning import devices
+    from orchestrator.learning.training import Epoch, Training
+    from orchestrator.studies import storage, study, sweep, trial, worker
+    from orchestrator.studies.bench import Bench
+    from orchestrator.tracking import store
+
+    spent: collections.Counter[str] = collections.Counter()
+    done: list[dict[str, float]] = []
+
+    def timed(part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                spent[part] += time.perf_counter() - begin
+
+        return wrapped
+
+    def idle(training: Training, _batches: object, until: int, validate: Callable[..., Any]) -> Iterator[Epoch]:
+        while training.epoch < until:
+            timed("training", time.sleep)(seconds / EPOCHS)
+            training.epoch += 1
+            metrics = {"accuracy": 0.5, **timed("training", validate)(training.network)}
+            yield Epoch(training.epoch, 0.7, metrics, seconds / EPOCHS)
+
+    class Claim(storage.Claim):
+        take = timed("waiting for the claim", storage.Claim.take)
+
+    def whole(*given: Any) -> None:
+        nonlocal begun
+        train(*given)
+        parts = {part: spent[part] for part in PARTS}
+        done.append({**parts, "the rest": time.perf_counter() - begun - sum(parts.values())})
+        spent.clear()
+        begun = time.perf_counter()
+
+    train, trial.train, worker.Claim = worker._train, idle, Claim
+    worker._train, worker._next, trial.record = whole, timed("deciding", worker._next), timed("row", trial.record)
+    asked = study.load("idle.toml")
+    store.connect(uri)
+    trials = storage.connect(address)
+    bench = Bench(
+        {"zscale": open_set("set", "zscale", 0.01)}, None, devices.choose("cpu"), store.experiment("idle"), "idle"
+    )
+    parent = sweep.joined(bench.experiment, asked, trials)
+    begun = time.perf_counter()
+    sweep.sweep(asked, trials, bench, parent, lambda *_: None)
+    print(json.dumps(done))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        work(float(sys.argv[1]), *sys.argv[2:])
+    else:
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
