@@ -75,7 +75,10 @@ class Parts:
             self._refuse_other(_about_of(self.out), self.out)
             yield False
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: {error.strerror or error}") from None
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 self._begin(overwrite)

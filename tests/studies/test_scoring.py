@@ -164,6 +164,9 @@ def test_two_processes_do_not_score_into_one_file(run: Run, model: Model, tmp_pa
         run(out)
     with pytest.raises(DataError, match=r"no kind of file '\.txt' \(allowed: \.parquet, \.pq, \.csv\)"):
         run(tmp_path / "scores.txt")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/scores\.csv\.parts: Not a directory"):
+        run(tmp_path / "file" / "scores.csv")
 
 
 def test_the_threads_of_the_network_are_as_before(run: Run, tmp_path: Path) -> None:
