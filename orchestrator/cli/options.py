@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from orchestrator.studies.cluster import Node
 
 tracking_uri = click.option(
     "--tracking-uri", metavar="URI", help="MLflow store.  [default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db]"
 )
 storage = click.option("--storage", metavar="URL", default="sqlite:///optuna.db", help="Optuna storage.")
 device = click.option("--device", metavar="NAME", help="cuda, mps or cpu.  [default: the best there is]")
+engine = click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", help="Where workers are started."
+)
+address = click.option(
+    "--address", metavar="ADDRESS", help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: auto]"
+)
 max_bad = click.option(
     "--max-bad",
     type=click.FloatRange(0, 1),
@@ -52,3 +63,20 @@ def free(host: str, port: int, option: str = "--port") -> None:
             probe.bind(address)
     except OSError as error:
         raise click.BadParameter(f"{host}:{port}: {error.strerror}; choose another", param_hint=option) from None
+
+
+def connected(engine: str, of_ray: Mapping[str, object]) -> list[Node]:
+    """The nodes of the Ray cluster, which stays connected until the command ends; none for another engine.
+
+    Args:
+        engine: as given.
+        of_ray: options that say something of it, `--address` among them, and what was given.
+    """
+    from orchestrator.studies import cluster
+
+    if engine == "ray":
+        return click.get_current_context().with_resource(cluster.connected(str(of_ray["--address"] or "auto")))
+    for option, value in of_ray.items():
+        if value is not None:
+            raise click.UsageError(f"{option} is of Ray (allowed with --engine ray)")
+    return []

@@ -119,6 +119,20 @@ def follow(what: str, progress: Iterable[tuple[int, int]]) -> None:
     click.echo(f"{what}: {total:,} objects", err=True)
 
 
+def follow_many(what: str, total: int, progress: Iterable[int]) -> None:
+    """Run a generator of steps done to its end, behind a bar with their rate and with a line for each tenth."""
+    begin, first, said = time.monotonic(), None, 0
+    with bar(what, total, rate=True) as say:
+        for done in progress:
+            first = done if first is None else first
+            line, tenths = "", 10 * done // total
+            if said < tenths < 10 and done > first:
+                rate = (done - first) / (time.monotonic() - begin)
+                line = f"{what}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate / 60:,.0f} min left"
+                said = tenths
+            say(done, line=line)
+
+
 def open_set(name: str, normalisation: str, max_bad: float) -> Cutouts:
     """Simulate a named set where it is missing, pack it where it is not packed, open it, and name what is bad.
 

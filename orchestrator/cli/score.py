@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import options
-from orchestrator.cli.progress import bar
+from orchestrator.cli.progress import follow_many
 
 if TYPE_CHECKING:
     from orchestrator.reports.scorefile import Summary
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(1), help="Write a page with pictures of so many best candidates too.")
 @click.option("--overwrite", is_flag=True, help="Replace --out, and what another scoring began there.")
 @click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and data.")
+@options.engine
+@options.address
 @options.device
 @options.tracking_uri
 def score(
@@ -43,6 +46,8 @@ def score(
     top: int | None,
     overwrite: bool,
     resume: bool,
+    engine: str,
+    address: str | None,
     device: str | None,
     tracking_uri: str | None,
 ) -> None:
@@ -51,22 +56,31 @@ def score(
     A cutout that cannot be scored is a row that says why. An interrupted scoring goes on when the command is given
     again.
     """
+    import torch
+
     from orchestrator.data import sources
     from orchestrator.learning import devices
-    from orchestrator.studies import scoring
+    from orchestrator.studies import cluster, cluster_scoring, scoring
     from orchestrator.tracking import models, store
 
-    chosen = devices.choose(device)
-    store.connect(tracking_uri)
+    if engine == "ray" and device is not None:
+        raise click.UsageError("--device is of this machine (allowed with --engine local)")
+    nodes = options.connected(engine, {"--address": address})
+    share = cluster.share_out(nodes, None if any(node.gpus for node in nodes) else len(nodes), None) if nodes else None
+    uri = store.connect(tracking_uri)
+    chosen = devices.choose("cpu" if share else device)  # the nodes' own are used
     loaded = models.load(model, chosen)
     units = tuple(int(each) if each.isdecimal() else each for each in hdu.split(",")) if hdu else ()
     source = sources.find(data, loaded.set, units, resize=resize)
-    kept = scoring.parts(loaded, source, chosen, out, {"hdu": hdu or "", "resize": str(resize)})
+    scorers = torch.device("cuda") if share and share.gpus else chosen
+    kept = scoring.parts(loaded, source, scorers, out, {"hdu": hdu or "", "resize": str(resize)})
     with kept.opened(overwrite, resume) as begun:
         if begun:
-            with bar("Scoring", len(source), rate=True) as say:
-                for done in scoring.score(loaded, source, chosen, kept):
-                    say(done)
+            progress = scoring.score(loaded, source, chosen, kept)
+            if share is not None:
+                order = cluster_scoring.Order(model, uri, data, units, resize, (loaded.digest, source.digest()))
+                progress = cluster_scoring.score(order, share, kept, functools.partial(click.echo, err=True))
+            follow_many("Scoring", len(source), progress)
             _tell(kept.finish())
     click.echo(f"scores with {loaded.version}: {out}")
     if top:

@@ -14,7 +14,6 @@ from orchestrator.cli.progress import bar, board, epoch_line, open_set
 if TYPE_CHECKING:
     from orchestrator.learning.training import Epoch
     from orchestrator.studies.bench import Bench
-    from orchestrator.studies.cluster import Node
     from orchestrator.studies.storage import Storage
     from orchestrator.studies.study import Study
 
@@ -43,10 +42,8 @@ def of_a_study(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @of_a_study
 @click.option("--workers", type=click.IntRange(1), help="Processes that train; GPUs are shared out.  [default: 1]")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where workers are started.")
-@click.option(
-    "--address", metavar="ADDRESS", help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: auto]"
-)
+@options.engine
+@options.address
 @click.option(
     "--gpus-per-trial",
     metavar="N",
@@ -68,7 +65,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
     from orchestrator.studies.worker import failures
     from orchestrator.tracking import records, runs
 
-    nodes = _connected(engine, address, gpus_per_trial)
+    nodes = options.connected(engine, {"--address": address, "--gpus-per-trial": gpus_per_trial})
     share = cluster.share_out(nodes, workers, gpus_per_trial) if nodes else None
     asked, bench, trials, uri = _opened(**given)
     cluster.refuse_sqlite(nodes, given["storage"], uri)
@@ -84,11 +81,11 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
             reap = functools.partial(doctor.reap, trials)
             cluster_launcher.launch(work, share, reap, functools.partial(click.echo, err=True))
         elif workers is not None and workers > 1:
-            options = {
+            handed_on = {
                 f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
             }
             with board(told, lambda: standing.look(asked, searches)) as show:
-                launcher.launch({**options, "--tracking-uri": uri}, workers, bench.device, show)
+                launcher.launch({**handed_on, "--tracking-uri": uri}, workers, bench.device, show)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
         for network, reason in dropped(searches).items():
@@ -186,18 +183,6 @@ def _opened(
     if told:
         click.echo(f"Study {asked.name}: {told}", err=True)
     return asked, bench, trials, uri
-
-
-def _connected(engine: str, address: str | None, gpus_per_trial: float | None) -> list[Node]:
-    """The nodes of the Ray cluster, which stays connected until the command ends; none for another engine."""
-    from orchestrator.studies import cluster
-
-    if engine == "ray":
-        return click.get_current_context().with_resource(cluster.connected(address or "auto"))
-    for option, value in (("--address", address), ("--gpus-per-trial", gpus_per_trial)):
-        if value is not None:
-            raise click.UsageError(f"{option} is of Ray (allowed with --engine ray)")
-    return []
 
 
 def _work(**given: Any) -> None:

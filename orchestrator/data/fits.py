@@ -88,8 +88,7 @@ def frames(
     Args:
         content: of the file, whole.
         name: of the file, for what is told.
-        units: which of its images, in the order they are wanted. Several names that it does not have stand for its
-            images one after the other, if there are as many.
+        units: which of its images, in the order they are wanted.
         any_size: take other images than of SIZE × SIZE pixels too.
         tiles: read tile-compressed images too. Decompressing a damaged tile can end the process, not only fail.
 
@@ -187,11 +186,9 @@ def _chosen(units: fits.HDUList, wanted: Sequence[Unit], name: str) -> list[fits
         raise TileCompressed(f"{name}: holds no image, only a tile-compressed one: unpack it with funpack")
     if not holding:
         raise UnreadableCutout(f"{name}: holds no image")
-    if not any(chosen) and len(wanted) == len(holding) > 1 and all(isinstance(each, str) for each in wanted):
-        return [unit for _, unit in holding]
+    missing = ", ".join(str(each) for each, unit in zip(wanted, chosen, strict=True) if unit is None)
     there = ", ".join(f"{n} {unit.name}".strip() for n, unit in holding)
-    told = ", ".join(map(str, wanted))
-    raise UnreadableCutout(f"{name}: {len(holding)} images ({there}); expected in HDU {told}")
+    raise UnreadableCutout(f"{name}: no image in an extension named {missing} (there are {there})")
 
 
 def _check_span(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:

@@ -75,7 +75,10 @@ class Parts:
             self._refuse_other(_about_of(self.out), self.out)
             yield False
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: {error.strerror or error}") from None
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 self._begin(overwrite)
@@ -84,8 +87,8 @@ class Parts:
             raise DataError(f"{self.out}: another process is scoring into it") from None
 
     def missing(self) -> list[range]:
-        """The rows of each part that is not there yet."""
-        return [rows for rows in self._all() if not self._path(rows).is_file()]
+        """The rows of each part that is not there yet, or was damaged when its machine went down."""
+        return [rows for rows in self._all() if not self._is_whole(rows)]
 
     def write(self, rows: range, columns: dict[str, Any]) -> None:
         """Write one part; `columns` are those of `_schema`, all but `model`."""
@@ -147,6 +150,15 @@ class Parts:
 
     def _all(self) -> list[range]:
         return [range(start, min(start + PART, self.objects)) for start in range(0, self.objects, PART)]
+
+    def _is_whole(self, rows: range) -> bool:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            return bool(pyarrow.parquet.read_metadata(self._path(rows)).num_rows == len(rows))
+        except (pa.ArrowException, OSError):
+            return False
 
     def _path(self, rows: range) -> Path:
         return self.folder / f"{rows.start:08d}.parquet"

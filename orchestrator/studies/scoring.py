@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +29,13 @@ AHEAD = 2
 
 GPU_BATCH = 512
 """Cutouts at once on a GPU."""
+
+
+class Batch(NamedTuple):
+    """Some objects, and their logits and probabilities: (2, n), NaN of those that cannot be scored."""
+
+    rows: list[Row]
+    scores: NDArray[np.float32]
 
 
 def parts(model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str]) -> Parts:
@@ -58,31 +64,51 @@ def score(model: Model, source: Source, device: torch.device, kept: Parts) -> It
     missing = kept.missing()
     done = len(source) - sum(map(len, missing))
     yield done
-    size = BATCH if device.type == "cpu" else GPU_BATCH
-    batches = (range(start, min(start + size, part.stop)) for part in missing for start in part[::size])
+    batches = scored(model, source, device, missing)
+    for part in missing:
+        found: list[Batch] = []
+        for batch in islice(batches, len(part[:: _size(device)])):
+            found.append(batch)
+            done += len(batch.rows)
+            yield done
+        kept.write(part, columns(found))
 
-    def read_and_score(batch: range) -> tuple[list[Row], NDArray[np.float32]]:
+
+def scored(model: Model, source: Source, device: torch.device, parts: Sequence[range]) -> Iterator[Batch]:
+    """Read and score some parts of a source, in batches that begin anew with each part."""
+    size = _size(device)
+    batches = (range(start, min(start + size, part.stop)) for part in parts for start in part[::size])
+
+    def read_and_score(batch: range) -> Batch:
         piece = source.read(batch.start, batch.stop)
         scores = np.full((2, len(batch)), np.nan, np.float32)
         if piece.good.any():
             with torch.inference_mode():
                 found = model.finder(torch.from_numpy(piece.flux).to(device))
                 scores[:, piece.good] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
-        return piece.rows, scores
+        return Batch(piece.rows, scores)
 
-    cores = os.cpu_count() or 1
+    cores = torch.get_num_threads()
     workers = min(cores, WORKERS)
     with evaluating(model.finder), _threads(cores // workers):
-        scored = ahead(read_and_score, batches, AHEAD * workers, workers)
-        for part in missing:
-            rows: list[Row] = []
-            scores: list[NDArray[np.float32]] = []
-            for some, theirs in islice(scored, -(-len(part) // size)):
-                rows += some
-                scores.append(theirs)
-                yield done + len(rows)
-            kept.write(part, _columns(rows, np.concatenate(scores, axis=1)))
-            done += len(part)
+        yield from ahead(read_and_score, batches, AHEAD * workers, workers)
+
+
+def columns(batches: Sequence[Batch]) -> dict[str, Any]:
+    """What a part holds of these batches; see `orchestrator.reports.scorefile`."""
+    rows = [row for batch in batches for row in batch.rows]
+    logits, probabilities = np.concatenate([batch.scores for batch in batches], axis=1)
+    return {
+        "id": [row.id for row in rows],
+        "path": [row.path for row in rows],
+        "logit": logits,
+        "probability": probabilities,
+        "ra": [row.ra for row in rows],
+        "dec": [row.dec for row in rows],
+        "masked": [row.masked for row in rows],
+        "flags": [",".join(row.flags) for row in rows],
+        "reason": [row.reason or None for row in rows],
+    }
 
 
 def candidates(model: Model, source: Source, out: Path, count: int) -> str:
@@ -99,18 +125,8 @@ def candidates(model: Model, source: Source, out: Path, count: int) -> str:
     return page(f"The best candidates of {out.name}", note, map(candidate, rows), model.set)
 
 
-def _columns(rows: list[Row], scores: NDArray[np.float32]) -> dict[str, Any]:
-    return {
-        "id": [row.id for row in rows],
-        "path": [row.path for row in rows],
-        "logit": scores[0],
-        "probability": scores[1],
-        "ra": [row.ra for row in rows],
-        "dec": [row.dec for row in rows],
-        "masked": [row.masked for row in rows],
-        "flags": [",".join(row.flags) for row in rows],
-        "reason": [row.reason or None for row in rows],
-    }
+def _size(device: torch.device) -> int:
+    return BATCH if device.type == "cpu" else GPU_BATCH
 
 
 @contextmanager

@@ -9,15 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
+from orchestrator.data import sources
+from orchestrator.data.challenge import SPACE, scan
+from orchestrator.reports import scorefile
+from orchestrator.studies import cluster as studies_cluster
+from orchestrator.studies import cluster_scoring, scoring
+from orchestrator.tracking import models, store
 from tests.cli.conftest import Call
 from tests.cli.test_faults import Results, check, folder, sweep, undisturbed  # noqa: F401 - a fixture
+from tests.cli.test_score import scorer  # noqa: F401 - a fixture
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="ray, of the extra dev, is not installed")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+CPU = torch.device("cpu")
 NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 """Ray believes in the GPU; PyTorch finds none, and trains on the processor."""
 
@@ -60,6 +69,34 @@ def test_what_a_lost_node_was_training_goes_on_elsewhere(
     client = MlflowClient(f"sqlite:///{at}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_scoring_that_loses_a_node_gives_the_file_of_one_machine(
+    cluster: Any, scorer: tuple[Path, str], tiny_space: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,  # noqa: F811, E501
+) -> None:  # fmt: skip
+    folder, model = scorer
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(scorefile, "PART", 64)
+    paths = [str(each.paths[0]) for each in scan(tiny_space).objects]
+    listed, one, many = tmp_path / "list.txt", tmp_path / "one.csv", tmp_path / "many.csv"
+    listed.write_text("\n".join([*paths * 10, "gone.fits"]))
+    call("score", "--model", model, "--data", str(listed), "--out", str(one))
+
+    uri = store.connect(f"sqlite:///{folder}/mlflow.db")
+    loaded, source, told = models.load(model, CPU), sources.find(listed, SPACE), []
+    kept = scoring.parts(loaded, source, CPU, many, {})
+    order = cluster_scoring.Order(model, uri, listed, (), False, (loaded.digest, source.digest()))
+    second = cluster.add_node(**NODE)
+    with studies_cluster.connected(cluster.address) as nodes, kept.opened(False, False):
+        progress = cluster_scoring.score(order, studies_cluster.share_out(nodes, None, None), kept, told.append)
+        assert [next(progress), next(progress)] == [0, 64]
+        cluster.remove_node(second, allow_graceful=False)
+        assert list(progress)[-1] == 401
+        assert kept.finish().bad == 1
+    assert len(told) == 1
+    assert "A scorer is replaced: " in told[0]
+    assert many.read_bytes() == one.read_bytes()
 
 
 @pytest.mark.slow

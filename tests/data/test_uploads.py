@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_read_is_told_beside_the_others(small_ground: Path
     assert second.bad.startswith(f"{files[5].name}: not a readable FITS file")
     assert third.bad == f"{files[8].name}: no file for U"
     (alone,) = from_fits([files[0]._replace(name="r.fits")], GROUND)
-    assert alone.bad == "r.fits: 1 images (0 PRIMARY); expected in HDU R, I, G, U"
+    assert alone.bad == "r.fits: no image in an extension named R, I, G, U (there are 0 PRIMARY)"
     bomb = Upload("bands", "r.fits.gz", gzip.compress(bytes(10**8)))
     (large,) = from_fits([bomb] * 4, GROUND)
     assert large.bad == "r.fits.gz: unpacks to more than 16 MB"
