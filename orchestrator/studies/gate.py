@@ -13,7 +13,7 @@ from torch import Tensor
 from orchestrator.data.challenge import SIZE
 from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
-from orchestrator.learning.bootstrap import interval, paired_differences
+from orchestrator.learning.bootstrap import LEVEL, interval, paired_differences
 from orchestrator.learning.finder import find, half
 from orchestrator.learning.gate import FEWEST, Check, Gate, metric_checks
 from orchestrator.learning.metrics import Roc, measure_curve, roc
@@ -113,9 +113,21 @@ def judge(
         ]
         if min(counts) >= FEWEST:
             differences, curves = _differences(pair), _curves(pair)
-            checks += metric_checks(gate, {name: each.interval for name, each in differences.items() if each.interval})
+            found = {name: each.interval for name, each in differences.items() if each.interval}
+            calibrated = candidate.about.get("calibrated_from") == rival.version
+            checks += _truer(row, pair, gate) if calibrated else metric_checks(gate, found)
         objects = len(pair.labels)
     return Verdict(row, against, tuple(checks), differences, curves, objects)
+
+
+def _truer(row: Row, pair: _Pair, gate: Gate) -> Iterator[Check]:
+    """Of the champion calibrated: its ranking is the same, and its probabilities have to be better."""
+    difference = (np.abs(pair.candidate - pair.champion) / np.maximum(1, np.abs(pair.champion))).max()
+    told = f"largest difference {difference:.2g}, of {gate.logit_difference:g} allowed"
+    yield Check("logits of the champion", bool(difference <= gate.logit_difference), told)
+    low, high = (row.metrics.get(f"brier_change_{end}", np.nan) for end in ("low", "high"))
+    told = f"Brier score, calibrated less not {low:+.4f} to {high:+.4f} ({LEVEL:.0%} interval)"
+    yield Check("probabilities truer beyond noise", high < 0, told)
 
 
 def _recorded(row: Row) -> Check:

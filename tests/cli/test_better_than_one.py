@@ -150,6 +150,17 @@ def test_a_calibrated_model_keeps_its_logits_and_is_measured_on_what_it_has_not_
     assert "trained on them: 130 objects" in told, "those it was calibrated with count as seen"
 
 
+def test_the_champion_calibrated_takes_its_place_where_its_probabilities_are_truer(call: Call) -> None:
+    call("registry", "promote", "--study", "train-space")
+    told = call("calibrate", "--model", "models:/lens-finder-space@champion", "--data", "other").stdout
+    run_id = told.split("recorded as run ")[1].split()[0]
+    truer = MlflowClient().get_run(run_id).data.metrics["brier_change_high"] < 0
+    judged = call("registry", "gate", run_id, expect=0 if truer else 1).stdout
+    assert "logits of the champion yes" in " ".join(judged.split())
+    assert f"probabilities truer beyond noise {'yes' if truer else 'NO'}" in " ".join(judged.split())
+    assert "auc better" not in judged
+
+
 def test_probabilities_of_an_evaluation_are_those_of_the_share_of_lenses(call: Call, tmp_path: Path) -> None:
     uri = f"runs:/{rows(call)[0]['run_id']}/model"
     for name, options in (("own", ()), ("sky", ("--prevalence", "0.001"))):
