@@ -31,7 +31,7 @@ max_bad = click.option(
 prevalence = click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of lenses on the sky, such as 1e-3: tell purity and completeness there.",
+    help="Share of lenses on the sky, such as 1e-3.",
 )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--hdu", metavar="N|NAME,…", help="HDU to read of every file, or one a band; of a stack its dataset.")
 @click.option("--resize", is_flag=True, help="Crop larger cutouts around their centre, and pad smaller ones.")
+@options.prevalence
 @click.option("--top", type=click.IntRange(1), help="Write a page with pictures of so many best candidates too.")
 @click.option("--overwrite", is_flag=True, help="Replace --out, and what another scoring began there.")
 @click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and data.")
@@ -43,6 +44,7 @@ def score(
     out: Path,
     hdu: str | None,
     resize: bool,
+    prevalence: float | None,
     top: int | None,
     overwrite: bool,
     resume: bool,
@@ -53,7 +55,8 @@ def score(
 ) -> None:
     """Score cutouts by the thousand or million, and rank them.
 
-    A cutout that cannot be scored is a row that says why. An interrupted scoring goes on when the command is given
+    A cutout that cannot be scored is a row that says why. With --prevalence, probabilities are at that share of lenses;
+    logits and ranks stay. An interrupted scoring goes on when the command is given
     again.
     """
     import torch
@@ -69,16 +72,19 @@ def score(
     share = cluster.share_out(nodes, None if any(node.gpus for node in nodes) else len(nodes), None) if nodes else None
     uri = store.connect(tracking_uri)
     chosen = devices.choose("cpu" if share else device)  # the nodes' own are used
-    loaded = models.load(model, chosen)
+    loaded = scoring.at(models.load(model, chosen), model, prevalence)
     units = tuple(int(each) if each.isdecimal() else each for each in hdu.split(",")) if hdu else ()
     source = sources.find(data, loaded.set, units, resize=resize)
     scorers = torch.device("cuda") if share and share.gpus else chosen
-    kept = scoring.parts(loaded, source, scorers, out, {"hdu": hdu or "", "resize": str(resize)})
+    settings = {"hdu": hdu or "", "resize": str(resize), "prevalence": str(prevalence)}
+    kept = scoring.parts(loaded, source, scorers, out, settings)
     with kept.opened(overwrite, resume) as begun:
         if begun:
             progress = scoring.score(loaded, source, chosen, kept)
             if share is not None:
-                order = cluster_scoring.Order(model, uri, data, units, resize, (loaded.digest, source.digest()))
+                order = cluster_scoring.Order(
+                    model, uri, data, units, resize, prevalence, (loaded.digest, source.digest())
+                )
                 progress = cluster_scoring.score(order, share, kept, functools.partial(click.echo, err=True))
             follow_many("Scoring", len(source), progress)
             _tell(kept.finish())

@@ -7,14 +7,17 @@ simulated ones may not, nothing here sees it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orchestrator.errors import DataError
 from orchestrator.learning.metrics import roc
 
 Floats = NDArray[np.float64]
+Probabilities = TypeVar("Probabilities", Floats, Tensor)
 
 ALLOWED = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 """False positives among the labelled objects, at most, for which a survey is told."""
@@ -68,7 +71,7 @@ def check(prevalence: float) -> float:
     return prevalence
 
 
-def corrected(probabilities: Floats, share: float, prevalence: float) -> Floats:
+def corrected(probabilities: Probabilities, share: float, prevalence: float) -> Probabilities:
     """Probabilities (n,) at one share of lenses, as they are at another: their log odds move by the difference.
 
     Args:
@@ -83,8 +86,7 @@ def corrected(probabilities: Floats, share: float, prevalence: float) -> Floats:
     """
     lens = probabilities * (check(prevalence) / check(share))
     other = (1 - probabilities) * ((1 - prevalence) / (1 - share))
-    moved: Floats = lens / (lens + other)
-    return moved
+    return lens / (lens + other)
 
 
 def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prevalence: float) -> Survey:

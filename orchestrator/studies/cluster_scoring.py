@@ -20,7 +20,7 @@ from orchestrator.errors import StudyError
 from orchestrator.reports.scorefile import Parts
 from orchestrator.studies.cluster import Share
 from orchestrator.studies.cluster_launcher import LIVES, TAKEN_ALONG
-from orchestrator.studies.scoring import columns, scored
+from orchestrator.studies.scoring import at, columns, scored
 from orchestrator.tracking import models, store
 
 
@@ -34,6 +34,7 @@ class Order:
         data: see `orchestrator.data.sources.find`.
         units: likewise.
         resize: likewise.
+        prevalence: see `orchestrator.studies.scoring.at`.
         digests: of the model and of the source.
     """
 
@@ -42,6 +43,7 @@ class Order:
     data: Path
     units: tuple[Unit, ...]
     resize: bool
+    prevalence: float | None
     digests: tuple[str, str]
 
 
@@ -67,7 +69,7 @@ class Scorer:
         os.environ |= self.environment
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         store.connect(order.tracking_uri)
-        model = models.load(order.model, device)
+        model = at(models.load(order.model, device), order.model, order.prevalence)
         source = sources.find(order.data, model.set, order.units, resize=order.resize)
         if (model.digest, source.digest()) != order.digests:
             raise StudyError(f"{order.data}, or {order.model}, is another one on {host}")

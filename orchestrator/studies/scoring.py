@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orchestrator.data.sources import Source
 from orchestrator.data.sources.pieces import Row
 from orchestrator.learning.batches import ahead
+from orchestrator.learning.finder import Scores
 from orchestrator.learning.inference import BATCH, evaluating
+from orchestrator.learning.prevalence import corrected
 from orchestrator.reports.candidates import Candidate, page
 from orchestrator.reports.scorefile import Parts, best
+from orchestrator.studies.evaluation import share_of
 from orchestrator.tracking.models import Model
 
 WORKERS = 4
@@ -36,6 +40,23 @@ class Batch(NamedTuple):
 
     rows: list[Row]
     scores: NDArray[np.float32]
+
+
+def at(model: Model, uri: str, prevalence: float | None) -> Model:
+    """A model with its probabilities at another share of lenses, that of the sky; see `learning.prevalence.corrected`.
+
+    Raises:
+        TrackingError: it is not on record at what share they are.
+    """
+    if prevalence is None:
+        return model
+    share = share_of(uri, model)
+
+    def finder(flux: Tensor) -> Scores:
+        found = model.finder(flux)
+        return {**found, "probability": corrected(found["probability"], share, prevalence)}
+
+    return model._replace(finder=finder)  # type: ignore[arg-type] # it is called, and its graph not looked at
 
 
 def parts(model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str]) -> Parts:

@@ -86,7 +86,7 @@ def test_a_scoring_that_loses_a_node_gives_the_file_of_one_machine(
     uri = store.connect(f"sqlite:///{folder}/mlflow.db")
     loaded, source, told = models.load(model, CPU), sources.find(listed, SPACE), []
     kept = scoring.parts(loaded, source, CPU, many, {})
-    order = cluster_scoring.Order(model, uri, listed, (), False, (loaded.digest, source.digest()))
+    order = cluster_scoring.Order(model, uri, listed, (), False, None, (loaded.digest, source.digest()))
     second = cluster.add_node(**NODE)
     with studies_cluster.connected(cluster.address) as nodes, kept.opened(False, False):
         progress = cluster_scoring.score(order, studies_cluster.share_out(nodes, None, None), kept, told.append)

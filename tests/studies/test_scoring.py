@@ -17,7 +17,7 @@ import architectures
 from orchestrator.data import sources
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.data.fits import read_cutout
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning.finder import Finder, find
 from orchestrator.reports import scorefile
 from orchestrator.studies import scoring
@@ -173,3 +173,16 @@ def test_the_threads_of_the_network_are_as_before(run: Run, tmp_path: Path) -> N
     before = torch.get_num_threads()
     run(tmp_path / "scores.parquet", stop=2)
     assert torch.get_num_threads() == before
+
+
+def test_probabilities_are_those_of_the_skys_share_of_lenses(model: Model, listed: Path) -> None:
+    flux = torch.from_numpy(np.stack([read_cutout([Path(path)]) for path in listed.read_text().split()[:20]]))
+    known = model._replace(about={"prevalence": 0.4})
+    with torch.no_grad():
+        before, after = known.finder(flux), scoring.at(known, "finder", 1e-3).finder(flux)
+    odds = before["probability"] / (1 - before["probability"]) * (1e-3 / 0.999) / (0.4 / 0.6)
+    torch.testing.assert_close(after["probability"], odds / (1 + odds))
+    assert torch.equal(after["logit"], before["logit"])
+    assert scoring.at(model, "finder", None) is model
+    with pytest.raises(TrackingError, match="finder: it is not on record at what share"):
+        scoring.at(model, "finder", 1e-3)

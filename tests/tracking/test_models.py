@@ -72,7 +72,17 @@ def test_nothing_of_a_model_is_a_pickle(run: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflows_own_server_scores_cutouts(run: str, flux: np.ndarray, tmp_path: Path) -> None:
+def test_mlflows_own_server_scores_real_cutouts(run: str, challenge1: Path, tmp_path: Path) -> None:
+    flux = np.stack([read_cutout(each.paths) for each in scan(challenge1 / "space").objects])
+    check_server(run, flux, tmp_path)
+
+
+@pytest.mark.slow
+def test_mlflows_own_server_scores_simulated_cutouts(run: str, flux: np.ndarray, tmp_path: Path) -> None:
+    check_server(run, flux, tmp_path)
+
+
+def check_server(run: str, flux: np.ndarray, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
