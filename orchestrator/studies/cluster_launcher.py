@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -77,6 +78,7 @@ def launch(
                 if deaths == LIVES:
                     raise StudyError(f"a worker died {deaths + 1} times, the last time so: {reason}") from None
                 tell(f"A worker is replaced: {reason}.")
+                time.sleep(pause(deaths))
                 start(deaths + 1)
     finally:
         if running:
@@ -86,6 +88,11 @@ def launch(
             for each in deaf:
                 ray.cancel(each, force=True)
             reap([name for name, _ in running.values()])
+
+
+def pause(deaths: int) -> float:
+    """Seconds to leave before the next try: a cluster sends work to a lost node until it has noticed."""
+    return float(min(2**deaths, 30))
 
 
 def worker(work: Callable[[], None], folder: Path, environment: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from orchestrator.data.sources import Source
 from orchestrator.errors import StudyError
 from orchestrator.reports.scorefile import Parts
 from orchestrator.studies.cluster import Share
-from orchestrator.studies.cluster_launcher import LIVES, TAKEN_ALONG
+from orchestrator.studies.cluster_launcher import LIVES, TAKEN_ALONG, pause
 from orchestrator.studies.scoring import at, columns, scored
 from orchestrator.tracking import models, store
 
@@ -119,6 +120,7 @@ def score(order: Order, share: Share, kept: Parts, tell: Callable[[str], None]) 
             if deaths > LIVES * share.tasks:
                 raise StudyError(f"{deaths} scorers died, the last one so: {reason}") from None
             tell(f"A scorer is replaced: {reason}.")
+            time.sleep(pause(deaths))
             missing.appendleft(part)
             begin()
             continue

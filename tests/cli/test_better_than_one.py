@@ -151,7 +151,7 @@ def test_a_calibrated_model_keeps_its_logits_and_is_measured_on_what_it_has_not_
 
 
 def test_the_champion_calibrated_takes_its_place_where_its_probabilities_are_truer(call: Call) -> None:
-    call("registry", "promote", "--study", "train-space")
+    call("registry", "promote", "--study", "train-space", "--force", "to calibrate it")
     told = call("calibrate", "--model", "models:/lens-finder-space@champion", "--data", "other").stdout
     run_id = told.split("recorded as run ")[1].split()[0]
     truer = MlflowClient().get_run(run_id).data.metrics["brier_change_high"] < 0

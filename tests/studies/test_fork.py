@@ -79,7 +79,7 @@ def test_a_fork_goes_on_from_what_was_finished_and_trains_none_of_it_again(bench
         assert row.metrics == kept[key].metrics
         assert records.text(row.run_id, "scores.csv") == records.text(kept[key].run_id, "scores.csv")
 
-    version = registry.promote("new", "val_auc")  # the model is where it was
+    version = registry.register(registry.best_row("new", "val_auc"), {})  # the model is where it was
     assert version.run_id in {row.run_id for row in after.values()}
     models.load(version.uri, bench.device)
 
