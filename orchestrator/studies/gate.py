@@ -145,7 +145,7 @@ def _exported(row: Row, gate: Gate) -> Check:
 
 
 def _unseen(row: Row) -> Iterator[Check]:
-    """Tested on nothing that it was trained on, by content; by identifier too where one set was split, as they restart."""
+    """Tested on nothing that it was trained on: by content, and by identifier where one set was split."""
     tested, trained = (records.objects(row.run_id, f"{name}.npz") for name in ("tested_on", "trained_on"))
     if tested is None or trained is None:
         yield Check("tested on unseen objects", False, "it is not on record what it was trained and tested on")
