@@ -1,0 +1,177 @@
+"""Sweeps that servers and disks fail under: what was trained is kept, and they end as if nothing had happened."""
+# ruff: noqa: F811 - the fixture is imported, and asked for by its name
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from orchestrator.errors import AWAY
+from tests.cli.test_faults import (
+    Results,
+    call,
+    check,
+    children,
+    folder,
+    lines_until,
+    sweep,
+    undisturbed,  # noqa: F401
+    wait_until,
+)
+from tests.cli.test_processes import ENVIRONMENT
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], subprocess.Popen[bytes]]]]:
+    """The address of an MLflow server that is not started yet, and what starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started: list[subprocess.Popen[bytes]] = []
+    home = tmp_path / "server"
+    home.mkdir()
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")),
+    ]
+
+    def begin() -> subprocess.Popen[bytes]:
+        log = (home / "log").open("ab")
+        environment = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        started.append(process)
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(answers)
+        return process
+
+    yield f"http://127.0.0.1:{port}", begin
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        process.wait()
+
+
+def test_a_tracking_server_that_is_away_for_a_while_is_waited_for(
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+) -> None:
+    uri, begin = server
+    running = begin()
+    at = folder(tmp_path / "work", small_space)
+    launcher = sweep(at, "--tracking-uri", uri)
+    lines_until(launcher, "epoch 4/")
+    os.killpg(running.pid, signal.SIGKILL)
+    lines_until(launcher, f"{uri} does not answer")
+    time.sleep(15)
+    begin()
+    _, told = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, told
+    check(at, undisturbed, "--tracking-uri", uri)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes wait for a server for two seconds instead of two minutes."""
+    monkeypatch.setitem(ENVIRONMENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_workers_that_a_server_keeps_from_their_work_are_replaced(
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+) -> None:
+    uri, begin = server
+    running = begin()
+    at = folder(tmp_path / "work", small_space)
+    launcher = sweep(at, "--tracking-uri", uri, "--workers", "2")
+    lines_until(launcher, "epoch 4")
+    workers = children(launcher.pid)
+    os.killpg(running.pid, signal.SIGKILL)
+    wait_until(lambda: not set(workers) & set(children(launcher.pid)))
+    begin()
+    _, told = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, told
+    assert "goes on from here" in told
+    check(at, undisturbed, "--tracking-uri", uri)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_it_is_back(
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+) -> None:
+    uri, begin = server
+    running = begin()
+    at = folder(tmp_path / "work", small_space)
+    options = ("--tracking-uri", uri.replace("//", "//somebody:secret@"))
+    stopped = sweep(at, *options)
+    lines_until(stopped, "epoch 4/")
+    os.killpg(running.pid, signal.SIGKILL)
+    _, told = stopped.communicate(timeout=60)
+    assert stopped.returncode == AWAY, told
+    assert uri.removeprefix("http://127.0.0.1") in told
+    assert "goes on from here" in told
+    assert "secret" not in told
+    refused = sweep(at, *options)
+    _, told = refused.communicate(timeout=60)
+    assert refused.returncode == AWAY
+    assert "secret" not in told
+
+    begin()
+    (kept,) = (at / "checkpoints").rglob("*.pt")
+    notes = torch.load(kept, weights_only=True)["notes"]
+    ((epoch, metrics),) = notes["unrecorded"].items()
+    line = f"epoch {epoch} of run {notes['run_id']} not recorded"
+    assert line in call(at, "doctor", *options, expect=1)
+    assert line in call(at, "doctor", "--mend", *options)
+    assert "nothing to mend" in call(at, "doctor", *options)
+    client = MlflowClient(uri)
+    for name, value in metrics.items():
+        history = {point.step: point.value for point in client.get_metric_history(notes["run_id"], name)}
+        assert sorted(history) == list(range(1, epoch + 1))
+        assert history[epoch] == value
+    assert [each.path for each in client.list_artifacts(notes["run_id"]) if each.path == "checkpoint.pt"]
+    again = sweep(at, *options)
+    _, told = again.communicate(timeout=240)
+    assert again.returncode == 0, told
+    assert f"trial 3  epoch {epoch}/" not in told  # it goes on as the fourth trial
+    assert f"trial 3  epoch {epoch + 1}/" in told
+    check(at, undisturbed, *options)
+
+
+def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_room(
+    tmp_path: Path, small_space: Path, undisturbed: Results
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=26m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk takes the right to mount one: {mounted.stderr.decode().strip()}")
+    try:
+        at = folder(disk / "work", small_space)
+        full = sweep(at)
+        _, told = full.communicate(timeout=240)
+        assert full.returncode == AWAY, told
+        assert "goes on from here" in told
+        subprocess.run(["mount", "-o", "remount,size=500m", str(disk)], check=True)
+        call(at, "sweep", "--study", "faulty.toml")
+        check(at, undisturbed)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
