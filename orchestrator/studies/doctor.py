@@ -108,7 +108,7 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
     at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())
     if missing and not at_work:  # else it is recorded before the training goes on
         epochs = f"epoch {min(missing)}" if len(missing) == 1 else f"epochs {min(missing)} to {max(missing)}"
-        what = f"{epochs} of run {run_id} not recorded, as the store failed; {path} has the metrics"
+        what = f"{epochs} of run {run_id} not recorded before the store failed or the work ended; {path} has the metrics"
 
         def upload() -> None:
             catch_up(run_id, notes)
