@@ -19,7 +19,7 @@ def report(study: str, out: Path | None, tracking_uri: str | None) -> None:
     The page needs nothing else, and is made of what is recorded in MLflow alone; it is attached to the study's run.
     """
     from orchestrator.reports import report as reports
-    from orchestrator.tracking import records, runs, store
+    from orchestrator.tracking import artifacts, records, store
 
     store.connect(tracking_uri)
     text = reports.page(records.results(study))
@@ -28,5 +28,5 @@ def report(study: str, out: Path | None, tracking_uri: str | None) -> None:
     path.write_text(text, encoding="utf-8")
     run_id = records.find_study(study)
     if run_id is not None:
-        runs.log_text(run_id, text, "report.html")
+        artifacts.log_text(run_id, text, "report.html")
     click.echo(f"{path}" + (f", and attached to run {run_id}" if run_id else ""))

@@ -63,7 +63,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
-    from orchestrator.tracking import records, runs
+    from orchestrator.tracking import artifacts, records, runs
 
     nodes = options.connected(engine, {"--address": address, "--gpus-per-trial": gpus_per_trial})
     share = cluster.share_out(nodes, workers, gpus_per_trial) if nodes else None
@@ -94,7 +94,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
             click.echo(f"failed: {failure}", err=True)
         _extend(asked, bench)
         if asked.search != "grid":
-            runs.log_search(parent, plots.draw(searches), asked.name, asked.description)
+            artifacts.log_search(parent, plots.draw(searches), asked.name, asked.description)
     doctor.mend(trials)  # what workers left that were killed
     rows = records.rows(asked.name)
     Console().print(tables.as_table(rows))

@@ -19,7 +19,7 @@ from orchestrator.learning.prevalence import Survey, corrected, survey
 from orchestrator.reports.reliability import reliability_page
 from orchestrator.studies.comparison import Difference
 from orchestrator.studies.evaluation import log_scored, refuse_other_set
-from orchestrator.tracking import models, records, registry, runs
+from orchestrator.tracking import artifacts, models, records, registry, runs
 from orchestrator.tracking.models import Model
 from orchestrator.tracking.registry import Version
 
@@ -83,7 +83,7 @@ def calibrate(
     """
     source = uri if uri.startswith("runs:/") else f"models:/{model.version}"  # an alias moves on
     origin = records.row(_run_of(source))
-    seen = records.objects(origin.run_id, "trained_on.npz")
+    seen = artifacts.objects(origin.run_id, "trained_on.npz")
     refuse_other_set(uri, model, cutouts)
     fit, rest, left_out = _halves(cutouts, seen)
     rows, labels = np.concatenate([fit, rest]), cutouts.labels[rest]
@@ -109,8 +109,8 @@ def calibrate(
         log_scored(run_id, f"{uri} by {method}", cutouts, rest, logits, after, half(logits, after))
         if seen is not None:  # else it stays unknown what the model was trained on
             ids, content = (np.concatenate(both) for both in zip(seen, cutouts.objects(fit), strict=True))
-            runs.log_objects(run_id, "trained_on.npz", Objects(ids, content))
-        runs.log_objects(run_id, "tested_on.npz", cutouts.objects(rest))
+            artifacts.log_objects(run_id, "trained_on.npz", Objects(ids, content))
+        artifacts.log_objects(run_id, "tested_on.npz", cutouts.objects(rest))
         found = _differences(labels, before, after)
         runs.log_metrics(run_id, {f"{name}_before": each.one for name, each in found.items()})
         runs.log_metrics(run_id, {name: each.other for name, each in found.items()})
@@ -125,7 +125,7 @@ def calibrate(
             {"before": reliability.bins(labels, before), "after": reliability.bins(labels, after)},
             there,
         )
-        runs.log_text(run_id, page, "calibration.html")
+        artifacts.log_text(run_id, page, "calibration.html")
     return Calibration(run_id, len(fit), len(rest), left_out, found, there)
 
 

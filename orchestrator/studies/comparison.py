@@ -12,7 +12,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.learning.bootstrap import interval, paired_differences
 from orchestrator.learning.metrics import METRICS
 from orchestrator.reports.results import Row, settings
-from orchestrator.tracking import records
+from orchestrator.tracking import artifacts, records
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,6 @@ def paired_scores(
     one: Row, other: Row
 ) -> tuple[tuple[str, ...], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
     """Identifiers, labels and both scores of the objects that two rows were tested on."""
-    first, second = records.scores(one.run_id), records.scores(other.run_id)
+    first, second = artifacts.scores(one.run_id), artifacts.scores(other.run_id)
     place = {each: number for number, each in enumerate(second.ids)}
     return first.ids, first.labels, first.scores, second.scores[[place[each] for each in first.ids]]

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from orchestrator.studies.storage import Claim, Dead, Storage, is_dead, requeue
 from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, UNRECORDED, catch_up, unrecorded
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,12 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
     at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())
     if missing and not at_work:  # else it is recorded before the training goes on
         epochs = f"epoch {min(missing)}" if len(missing) == 1 else f"epochs {min(missing)} to {max(missing)}"
-        what = f"{epochs} of run {run_id} not recorded before the store failed or the work ended; {path} has the metrics"
+        what = (
+            f"{epochs} of run {run_id} not recorded before the store failed or the work ended; {path} has the metrics"
+        )
 
         def upload() -> None:
             catch_up(run_id, notes)
-            runs.log_file(run_id, path, CHECKPOINT)
+            artifacts.log_file(run_id, path, CHECKPOINT)
 
         yield Finding(what, "record them, and attach the checkpoint", upload)

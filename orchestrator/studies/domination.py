@@ -14,7 +14,7 @@ from orchestrator.learning.metrics import measure, sign
 from orchestrator.reports.results import RAW, Row, best
 from orchestrator.studies.row import VALIDATION
 from orchestrator.studies.study import Study
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 
 FEWEST = 8
 """Trainings of each network at an epoch count before networks are compared there."""
@@ -93,9 +93,9 @@ def _standing(searched: optuna.Study, count: int) -> int:
 
 def _margin(row: Row, first: Row, maximise: str) -> Margin | None:
     """None where they were not validated on the same objects."""
-    if not all(records.has(each.run_id, VALIDATION) for each in (row, first)):
+    if not all(artifacts.has(each.run_id, VALIDATION) for each in (row, first)):
         return None
-    one, other = (records.scores(each.run_id, VALIDATION) for each in (row, first))
+    one, other = (artifacts.scores(each.run_id, VALIDATION) for each in (row, first))
     order, its = np.argsort(one.ids), np.argsort(other.ids)
     if not np.array_equal(np.array(one.ids)[order], np.array(other.ids)[its]):
         return None

@@ -22,7 +22,7 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.timing import time_end_to_end
 from orchestrator.reports.results import Row
 from orchestrator.studies.row import Candidate, put_on_record, raw, timed_files
-from orchestrator.tracking import models, records, runs
+from orchestrator.tracking import artifacts, models, records, runs
 
 ROUNDS = 3
 """In which an ensemble and its best member are timed in turns; the median of their ratios counts."""
@@ -159,8 +159,10 @@ def _record(
         own = {"recipe.digest": digest, "ensemble.members": " ".join(row.run_id for row, _ in members)}
         runs.log_params(run_id, {"model": "ensemble", "how": plan.name, "tested": tested_on, **data, **own})
         runs.log_tags(run_id, {"set": best.set})
-        runs.log_objects(run_id, "trained_on.npz", trained.objects(np.concatenate([parts.train, parts.validation])))
-        runs.log_objects(run_id, "tested_on.npz", tested.objects(test_rows))
+        artifacts.log_objects(
+            run_id, "trained_on.npz", trained.objects(np.concatenate([parts.train, parts.validation]))
+        )
+        artifacts.log_objects(run_id, "tested_on.npz", tested.objects(test_rows))
         return run_id
 
     return put_on_record(candidate, tested, test_rows, device, begin)
@@ -171,7 +173,7 @@ def _tested(cutouts: Cutouts, rows: NDArray[np.int64]) -> str:
 
 
 def _uri(row: Row) -> str:
-    return f"runs:/{records.original(row.run_id)}/model"
+    return f"runs:/{artifacts.original(row.run_id)}/model"
 
 
 def _finder(plan: Plan, row: Row, device: torch.device) -> nn.Module:

@@ -16,7 +16,7 @@ from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.learning.prevalence import Survey, corrected, survey
 from orchestrator.reports.reliability import survey_page
 from orchestrator.reports.scores import as_csv
-from orchestrator.tracking import runs
+from orchestrator.tracking import artifacts, runs
 from orchestrator.tracking.models import Model
 
 
@@ -76,7 +76,7 @@ def evaluate(
         if metrics and prevalence is not None:
             known = cutouts.labels >= 0
             told = survey(cutouts.labels[known], logits[known], probabilities[known], prevalence)
-            runs.log_text(run_id, survey_page(title, told), "survey.html")
+            artifacts.log_text(run_id, survey_page(title, told), "survey.html")
     return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, probabilities, metrics, found, told)
 
 
@@ -138,6 +138,6 @@ def log_scored(
         metrics, found = measure_curve(curve), intervals(curve)
         runs.log_metrics(run_id, metrics)
         runs.log_intervals(run_id, found)
-        runs.log_roc(run_id, curve, title)
-    runs.log_text(run_id, as_csv(ids, labels, logits, probabilities), "scores.csv")
+        artifacts.log_roc(run_id, curve, title)
+    artifacts.log_text(run_id, as_csv(ids, labels, logits, probabilities), "scores.csv")
     return metrics, found

@@ -14,7 +14,7 @@ from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning import features
 from orchestrator.learning.intake import prepare
 from orchestrator.reports.features import Picture, page, pictures
-from orchestrator.tracking import runs
+from orchestrator.tracking import artifacts, runs
 from orchestrator.tracking.models import Model
 
 
@@ -74,8 +74,8 @@ def explain(
     with runs.running(run_id):
         runs.log_params(run_id, {"explained": uri, "image": str(files[0])})
         runs.log_metrics(run_id, {"logit": logit})
-        runs.log_text(run_id, text, "features.html")
-        runs.log_files(run_id, {each.name: each.png for each in drawn}, "pictures")
+        artifacts.log_text(run_id, text, "features.html")
+        artifacts.log_files(run_id, {each.name: each.png for each in drawn}, "pictures")
     return Explanation(logit, scores["probability"], drawn, text, run_id)
 
 

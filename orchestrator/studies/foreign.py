@@ -7,7 +7,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.metrics import Roc, measure_curve
 from orchestrator.reports.scores import as_list
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 
 
 def record(name: str, study: str, scores: Scores, curve: Roc) -> str:
@@ -31,6 +31,6 @@ def record(name: str, study: str, scores: Scores, curve: Roc) -> str:
     with runs.running(run_id):
         runs.log_metrics(run_id, measure_curve(curve))
         runs.log_intervals(run_id, intervals(curve))
-        runs.log_text(run_id, as_list(scores.ids, scores.labels, scores.scores), "scores.csv")
-        runs.log_roc(run_id, curve, name)
+        artifacts.log_text(run_id, as_list(scores.ids, scores.labels, scores.scores), "scores.csv")
+        artifacts.log_roc(run_id, curve, name)
     return run_id

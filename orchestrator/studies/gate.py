@@ -20,7 +20,7 @@ from orchestrator.learning.metrics import Roc, measure_curve, roc
 from orchestrator.learning.timing import time_network
 from orchestrator.reports.results import Row
 from orchestrator.studies.comparison import Difference, paired_scores
-from orchestrator.tracking import models, records
+from orchestrator.tracking import artifacts, models, records
 from orchestrator.tracking.models import Model
 from orchestrator.tracking.registry import Version
 
@@ -95,7 +95,7 @@ def judge(
         TrackingError: a model cannot be loaded, or they are of two sets.
         DataError: the objects are needed, and are not where they were.
     """
-    candidate = models.load(f"runs:/{records.original(row.run_id)}/model", device)
+    candidate = models.load(f"runs:/{artifacts.original(row.run_id)}/model", device)
     checks = [_recorded(row), _exported(row, gate), *_unseen(row), *_fast(row, gate)]
     differences: dict[str, Difference] = {}
     curves: dict[str, Roc] = {}
@@ -146,7 +146,7 @@ def _exported(row: Row, gate: Gate) -> Check:
 
 def _unseen(row: Row) -> Iterator[Check]:
     """Tested on nothing that it was trained on: by content, and by identifier where one set was split."""
-    tested, trained = (records.objects(row.run_id, f"{name}.npz") for name in ("tested_on", "trained_on"))
+    tested, trained = (artifacts.objects(row.run_id, f"{name}.npz") for name in ("tested_on", "trained_on"))
     if tested is None or trained is None:
         yield Check("tested on unseen objects", False, "it is not on record what it was trained and tested on")
         return
@@ -191,7 +191,7 @@ def _pair(
     """Scores of both for the candidate's test objects, or a set's, but for those that one of them was trained on."""
     other = records.row(against.run_id)
     tested, own, seen = (
-        records.objects(run, f"{name}.npz") or Objects(np.empty(0, np.int64), np.empty(0, np.uint64))
+        artifacts.objects(run, f"{name}.npz") or Objects(np.empty(0, np.int64), np.empty(0, np.uint64))
         for run, name in ((row.run_id, "tested_on"), (row.run_id, "trained_on"), (against.run_id, "trained_on"))
     )
     if data is None and other.tested == row.tested:

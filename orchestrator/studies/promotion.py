@@ -12,7 +12,7 @@ from orchestrator.errors import StudyError, TrackingError
 from orchestrator.learning.gate import Gate
 from orchestrator.reports.verdict import verdict_page
 from orchestrator.studies.gate import OpenFlux, Verdict, judge
-from orchestrator.tracking import records, registry, runs, store
+from orchestrator.tracking import artifacts, records, registry, runs, store
 from orchestrator.tracking.registry import Version
 
 GATE = Path("gate.toml")
@@ -94,5 +94,5 @@ def record(verdict: Verdict, gate: Gate, forced: str = "") -> str:
         runs.log_params(run_id, {"candidate": row.run_id, "against": rival, "gate": gate.model_dump_json()})
         runs.log_tags(run_id, {"set": row.set, "verdict": said, "reason": forced or verdict.refusal})
         runs.log_metrics(run_id, {f"{name}_difference": each.difference for name, each in verdict.differences.items()})
-        runs.log_text(run_id, page, "verdict.html")
+        artifacts.log_text(run_id, page, "verdict.html")
     return run_id

@@ -30,7 +30,7 @@ from orchestrator.reports.mistakes import mistakes
 from orchestrator.reports.results import EMA, RAW
 from orchestrator.reports.scores import as_csv
 from orchestrator.studies.bench import Bench
-from orchestrator.tracking import models, records, runs
+from orchestrator.tracking import artifacts, models, records, runs
 
 VALIDATION = "validation_scores.csv"
 """Attached to a row: the scores of the validation set, which networks are compared by while they are searched."""
@@ -140,12 +140,12 @@ def put_on_record(
         runs.log_params(run_id, how)
         runs.log_metrics(run_id, {**candidate.known, **measure_curve(curve), **measured}, candidate.epochs)
         runs.log_intervals(run_id, intervals(curve), candidate.epochs)
-        runs.log_text(run_id, as_csv(tested.ids[rows], labels, logits), "scores.csv")
+        artifacts.log_text(run_id, as_csv(tested.ids[rows], labels, logits), "scores.csv")
         for name, text in candidate.files.items():
-            runs.log_text(run_id, text, name)
-        runs.log_roc(run_id, curve, title)
-        runs.log_completeness(run_id, completeness(columns, logits[labels == 1], curve))
-        runs.log_mistakes(run_id, mistakes(tested, rows, logits), f"The worst mistakes of {title}")
+            artifacts.log_text(run_id, text, name)
+        artifacts.log_roc(run_id, curve, title)
+        artifacts.log_completeness(run_id, completeness(columns, logits[labels == 1], curve))
+        artifacts.log_mistakes(run_id, mistakes(tested, rows, logits), f"The worst mistakes of {title}")
         runs.log_dataset(run_id, tested, "testing")
     return run_id
 

@@ -12,7 +12,7 @@ from orchestrator.studies.bench import Bench
 from orchestrator.studies.storage import Claim, Storage
 from orchestrator.studies.study import Study
 from orchestrator.studies.worker import Watch, failures, work
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 
 NOT_OF_TRAININGS = {"name", "description", "architectures", "drop_dominated", "trials", "gate", "extension", "scales"}
 """What may change in a study that was begun."""
@@ -73,7 +73,7 @@ def begin(experiment: str, study: Study) -> str:
     """The MLflow run of a study: the one begun before, or a new one."""
     found = None if runs.attached() else records.find_study(study.name)
     run_id = found or runs.begin(experiment, "study", study.name, study=study.name)
-    runs.log_text(run_id, study.model_dump_json(indent=1, exclude={"scales"}), "study.json")
+    artifacts.log_text(run_id, study.model_dump_json(indent=1, exclude={"scales"}), "study.json")
     if study.scale:
         runs.log_tags(run_id, {"scale": study.scale})
     return run_id

@@ -21,7 +21,7 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.row import record
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 
 CHECKPOINTS = Path("checkpoints")
 """Of trainings that are under way."""
@@ -72,8 +72,10 @@ def run(
         run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
         tested = bench.tested(recipe)
         runs.log_training(run_id, recipe, cutouts, tested, device, extends)
-        runs.log_objects(run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation])))
-        runs.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
+        artifacts.log_objects(
+            run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation]))
+        )
+        artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
     checkpoint = _checkpoint(recipe, bench, cutouts)
     batches = Batches(
         cutouts.pixels,
@@ -120,7 +122,7 @@ def run(
             if stop(epoch):
                 break
         if checkpoint.exists():
-            runs.log_file(run_id, checkpoint, CHECKPOINT)
+            artifacts.log_file(run_id, checkpoint, CHECKPOINT)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -158,7 +160,7 @@ def _resume(
     known = None if runs.attached() else records.find_training(bench.study, recipe, cutouts.digest, tested.digest)
     if known or extends:
         with tempfile.TemporaryDirectory() as folder:
-            restore(training, records.download(known or str(extends), CHECKPOINT, Path(folder)))
+            restore(training, artifacts.download(known or str(extends), CHECKPOINT, Path(folder)))
     return training, known, {}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.learning.recipe import Recipe
 from orchestrator.tracking import records, runs
-from orchestrator.tracking.records import ORIGINAL
+from orchestrator.tracking.artifacts import ORIGINAL
 from orchestrator.tracking.store import MlflowClient
 
 AT_ONCE = 1000

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from orchestrator.data import scorelist
-from orchestrator.data.cutouts import Objects
-from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.reports.results import RAW, Curve, Results, Row, Trial, best, settings
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.tracking import artifacts
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow, run_of
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
 """Metrics of every epoch that reports draw; beside the maximised one."""
-
-
-ORIGINAL = "copy_of"
-"""Tag of a run that was copied from another study: the run whose files are its own too."""
 
 
 class Unfinished(NamedTuple):
@@ -102,7 +92,7 @@ def row(run_id: str) -> Row:
     Raises:
         TrackingError: no such run, or one that is neither.
     """
-    run = _run(run_id)
+    run = run_of(run_id)
     if "tested" not in run.data.params:
         kind = run.data.tags.get("kind", "none of ours")
         raise TrackingError(
@@ -110,25 +100,6 @@ def row(run_id: str) -> Row:
             " (`orchestrator table --study NAME --format csv` names the runs of rows)"
         )
     return _row(run)
-
-
-def scores(run_id: str, name: str = "scores.csv") -> Scores:
-    """Every score of a row or an evaluation, of the objects with a label.
-
-    Raises:
-        TrackingError: none are attached.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        return scorelist.read(download(run_id, name, Path(folder)), "logit", "is_lens")
-
-
-def objects(run_id: str, name: str) -> Objects | None:
-    """Which objects a row was trained or tested on, `trained_on.npz` or `tested_on.npz`; its training may say it."""
-    for each in (run_id, _run(run_id).data.tags.get("mlflow.parentRunId", run_id)):
-        if has(each, name):
-            with tempfile.TemporaryDirectory() as folder, np.load(download(each, name, Path(folder))) as arrays:
-                return Objects(arrays["ids"], arrays["content"])
-    return None
 
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:
@@ -143,9 +114,9 @@ def trial(run_id: str) -> Trial:
     Raises:
         TrackingError: no such run, or one that is neither.
     """
-    run = _run(run_id)
+    run = run_of(run_id)
     if run.data.tags.get("kind") == "row" and "mlflow.parentRunId" in run.data.tags:
-        run = _run(run.data.tags["mlflow.parentRunId"])
+        run = run_of(run.data.tags["mlflow.parentRunId"])
     if not any(key.startswith("recipe.") for key in run.data.params):
         kind = run.data.tags.get("kind", "none of ours")
         raise TrackingError(f"{run_id}: no training or row of one, but {kind}")
@@ -163,7 +134,9 @@ def results(study: str) -> Results:
     shown = [*best(table, metric), *(row for row in table if row.epochs is None)]
 
     def read(name: str) -> dict[str, Any]:
-        return {row.run_id: json.loads(text(row.run_id, name)) for row in shown if has(row.run_id, name)}
+        return {
+            row.run_id: json.loads(artifacts.text(row.run_id, name)) for row in shown if artifacts.has(row.run_id, name)
+        }
 
     curves, binned, worst = map(read, ("roc.json", "completeness.json", "mistakes.json"))
     return Results(
@@ -188,27 +161,27 @@ def unfinished() -> list[Unfinished]:
 
 def recipe_of(trial: str) -> Recipe:
     """What decided a training."""
-    return Recipe.model_validate_json(text(trial, "recipe.json"))
+    return Recipe.model_validate_json(artifacts.text(trial, "recipe.json"))
 
 
 def experiment(run_id: str) -> str:
     """Identifier of the experiment that a run is in."""
-    return str(_run(run_id).info.experiment_id)
+    return str(run_of(run_id).info.experiment_id)
 
 
 def study_of(run_id: str) -> str:
     """Name of the study that a run is of; empty of others."""
-    return str(_run(run_id).data.tags.get("study", ""))
+    return str(run_of(run_id).data.tags.get("study", ""))
 
 
 def commit_of(run_id: str) -> str:
     """The commit of the code that made a run; empty where it is not on record."""
-    return str(_run(run_id).data.tags.get("git_commit", ""))
+    return str(run_of(run_id).data.tags.get("git_commit", ""))
 
 
 def metrics(run_id: str) -> dict[str, float]:
     """Of a run, the last value of each."""
-    return dict(_run(run_id).data.metrics)
+    return dict(run_of(run_id).data.metrics)
 
 
 def study_definition(study: str) -> dict[str, Any]:
@@ -216,52 +189,10 @@ def study_definition(study: str) -> dict[str, Any]:
     return _of_study(study, "study.json")
 
 
-def original(run_id: str) -> str:
-    """The run itself, or the one that it was copied from."""
-    before = _run(run_id).data.tags.get(ORIGINAL)
-    return original(before) if before else run_id
-
-
-def has(run_id: str, name: str) -> bool:
-    """Whether a file is attached to a run, or to the one that it was copied from."""
-    return _holder(run_id, name) is not None
-
-
-def text(run_id: str, name: str) -> str:
-    """A file that is attached to a run.
-
-    Raises:
-        TrackingError: it is not there.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        return download(run_id, name, Path(folder)).read_text()
-
-
-def download(run_id: str, name: str, folder: Path) -> Path:
-    """Copy a file that is attached to a run, or to the one that it was copied from, into a folder.
-
-    Raises:
-        TrackingError: it is not there.
-    """
-    try:
-        return Path(MlflowClient().download_artifacts(_holder(run_id, name) or run_id, name, str(folder)))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{run_id}: has no {name}: {str(error).partition(chr(10))[0]}") from None
-
-
-def _holder(run_id: str, name: str) -> str | None:
-    """The run that a file is attached to: this one, or that which it was copied from."""
-    folder = name.rpartition("/")[0] or None
-    if any(each.path == name for each in MlflowClient().list_artifacts(run_id, folder)):
-        return run_id
-    before = _run(run_id).data.tags.get(ORIGINAL)
-    return _holder(before, name) if before else None
-
-
 def _of_study(study: str, name: str) -> dict[str, Any]:
     """A JSON file that is attached to a study's run; empty where there is none."""
     found = find_study(study)
-    return dict(json.loads(text(found, name) if found and has(found, name) else "{}"))
+    return dict(json.loads(artifacts.text(found, name) if found and artifacts.has(found, name) else "{}"))
 
 
 def _row(run: Any) -> Row:
@@ -293,13 +224,6 @@ def _trial(run: Any, maximise: str) -> Trial:
 
 def _curve(run_id: str, metric: str) -> Curve:
     return sorted((point.step, point.value) for point in MlflowClient().get_metric_history(run_id, metric))
-
-
-def _run(run_id: str) -> Any:
-    try:
-        return MlflowClient().get_run(run_id)
-    except MlflowException:
-        raise TrackingError(f"{run_id}: no such run in {mlflow.get_tracking_uri()}") from None
 
 
 def _quoted(name: str) -> str:

@@ -17,7 +17,8 @@ from filelock import FileLock
 
 from orchestrator.errors import TrackingError
 from orchestrator.reports.results import Row, best
-from orchestrator.tracking.records import original, rows
+from orchestrator.tracking.artifacts import original
+from orchestrator.tracking.records import rows
 from orchestrator.tracking.store import MlflowClient, MlflowException, database, mlflow
 
 CHAMPION = "champion"

@@ -6,24 +6,19 @@ that one line of the table of results needs, so that the runs can be filtered an
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import io
 import json
 import math
 import os
 import platform
-import shutil
 import subprocess
-import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +26,11 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator import __version__
-from orchestrator.data.cutouts import Cutouts, Objects
-from orchestrator.learning.completeness import Bin
+from orchestrator.data.cutouts import Cutouts
 from orchestrator.learning.devices import describe
-from orchestrator.learning.metrics import Roc
 from orchestrator.learning.recipe import Recipe
-from orchestrator.reports.features import Picture, page
-from orchestrator.reports.figures import roc_page, roc_points
-from orchestrator.reports.mistakes import Mistake
-from orchestrator.reports.page import page as write_page
 from orchestrator.reports.results import RAW
-from orchestrator.reports.search import Search, networks
+from orchestrator.tracking import artifacts
 from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
 VERSIONS = ("torch", "kornia", "mlflow", "optuna", "numpy", "astropy")
@@ -94,7 +83,7 @@ def running(run_id: str) -> Iterator[None]:
         with briefly(), contextlib.suppress(Exception):  # the store itself may be what failed
             client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             if isinstance(error, Exception):
-                log_text(run_id, traceback.format_exc(), "traceback.txt")
+                artifacts.log_text(run_id, traceback.format_exc(), "traceback.txt")
         raise
     client.set_terminated(run_id, "FINISHED")
 
@@ -128,13 +117,6 @@ def log_training(
     _log(run_id, params=params, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
     log_dataset(run_id, cutouts, "training")
     MlflowClient().log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
-
-
-def log_objects(run_id: str, name: str, objects: Objects) -> None:
-    """Attach which objects something was done with, as `trained_on.npz` or `tested_on.npz`."""
-    file = io.BytesIO()
-    np.savez_compressed(file, ids=objects.ids, content=objects.content)
-    log_files(run_id, {name: file.getvalue()})
 
 
 def begin_row(
@@ -205,65 +187,9 @@ def log_params(run_id: str, params: Mapping[str, str]) -> None:
     _log(run_id, params=params)
 
 
-def log_roc(run_id: str, curve: Roc, title: str) -> None:
-    """Attach the curve as a page and as points."""
-    log_text(run_id, roc_page(curve, title), "roc.html")
-    log_text(run_id, json.dumps(roc_points(curve)), "roc.json")
-
-
-def log_completeness(run_id: str, binned: Mapping[str, Mapping[str, list[Bin]]]) -> None:
-    """Attach which lenses were found, by how large and bright they are."""
-    plain = {
-        name: {metric: [asdict(each) for each in bins] for metric, bins in both.items()}
-        for name, both in binned.items()
-    }
-    log_text(run_id, json.dumps(plain), "completeness.json")
-
-
-def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
-    """Attach the worst mistakes, as a page for a person and once more for the report."""
-    shown = [
-        Picture(f"{each.id}.png", f"{each.id}: {each.kind}, logit {each.logit:.2f}", each.picture) for each in worst
-    ]
-    log_text(
-        run_id,
-        page(title, "The highest-scored non-lenses and the lowest-scored lenses of the test set.", shown),
-        "mistakes.html",
-    )
-    plain = [{**asdict(each), "picture": base64.b64encode(each.picture).decode()} for each in worst]
-    log_text(run_id, json.dumps(plain), "mistakes.json")
-
-
-def log_search(run_id: str, search: Search, study: str, description: str) -> None:
-    """Attach the figures of a search, as a page for a person and once more for the report."""
-    log_text(run_id, write_page(f"Search of study {study}", description, networks(search)), "search.html")
-    log_text(run_id, json.dumps(search), "search.json")
-
-
-def log_files(run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
-    """Attach files, in a folder or not."""
-    with tempfile.TemporaryDirectory() as written:
-        for name, content in files.items():
-            (Path(written) / name).write_bytes(content)
-        MlflowClient().log_artifacts(run_id, written, folder)
-
-
-def log_file(run_id: str, path: Path, name: str) -> None:
-    """Attach a file under a name."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / name
-        shutil.copyfile(path, copy)
-        MlflowClient().log_artifact(run_id, str(copy))
-
-
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set all in one call; what was there is replaced."""
     _log(run_id, tags=tags)
-
-
-def log_text(run_id: str, text: str, name: str) -> None:
-    """Attach a file."""
-    MlflowClient().log_text(run_id, text, name)
 
 
 def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:

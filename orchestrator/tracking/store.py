@@ -18,7 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import TrackingError, Unreachable, without_password
 
-__all__ = ["DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow"]
+__all__ = [
+    "DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow", "run_of",
+]  # fmt: skip
 
 DEFAULT = "sqlite:///mlflow.db"
 
@@ -105,6 +107,18 @@ def experiment(name: str) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
+
+
+def run_of(run_id: str) -> mlflow.entities.Run:
+    """A run of the store.
+
+    Raises:
+        TrackingError: it is not there.
+    """
+    try:
+        return MlflowClient().get_run(run_id)
+    except MlflowException:
+        raise TrackingError(f"{run_id}: no such run in {mlflow.get_tracking_uri()}") from None
 
 
 def _create(path: Path) -> None:

@@ -24,7 +24,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.learning.finder import find
 from orchestrator.learning.prevalence import corrected
 from orchestrator.studies.evaluation import share_of
-from orchestrator.tracking import models, records
+from orchestrator.tracking import artifacts, models
 from tests.cli.conftest import NO_STORE_OF_THE_USER, Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -68,7 +68,7 @@ def rows(call: Call) -> list[dict[str, str]]:
 
 
 def scores(run_id: str) -> dict[int, float]:
-    read = csv.DictReader(io.StringIO(records.text(run_id, "scores.csv")))
+    read = csv.DictReader(io.StringIO(artifacts.text(run_id, "scores.csv")))
     return {int(each["ID"]): float(each["logit"]) for each in read}
 
 
@@ -87,8 +87,8 @@ def test_an_ensemble_is_a_row_with_all_that_a_row_has(call: Call, trained: Path)
         assert name in by_run[run_id], name
     assert by_run[run_id]["logit_difference"] < 1e-4
     for name in ("roc.html", "completeness.json", "mistakes.html", "trained_on.npz", "tested_on.npz"):
-        assert records.has(run_id, name), name
-    seen, tested = (records.objects(run_id, f"{name}_on.npz") for name in ("trained", "tested"))
+        assert artifacts.has(run_id, name), name
+    seen, tested = (artifacts.objects(run_id, f"{name}_on.npz") for name in ("trained", "tested"))
     assert seen is not None
     assert tested is not None
     assert (len(seen.ids), len(tested.ids)) == (160, 40)
@@ -127,7 +127,7 @@ def test_a_calibrated_model_keeps_its_logits_and_is_measured_on_what_it_has_not_
     assert "Fitted to 130 objects, and measured on 130 others:" in told
     run_id = told.split("recorded as run ")[1].split()[0]
     metrics = MlflowClient().get_run(run_id).data.metrics
-    read = list(csv.DictReader(io.StringIO(records.text(run_id, "scores.csv"))))
+    read = list(csv.DictReader(io.StringIO(artifacts.text(run_id, "scores.csv"))))
     labels, logits, after = (
         np.array([float(each[key]) for each in read]) for key in ("is_lens", "logit", "probability")
     )
@@ -137,7 +137,7 @@ def test_a_calibrated_model_keeps_its_logits_and_is_measured_on_what_it_has_not_
     assert metrics["ece"] < metrics["ece_before"] or metrics["log_loss"] < metrics["log_loss_before"]
     assert "not measured" in told
     for name in ("calibration.html", "roc.html"):
-        assert records.has(run_id, name), name
+        assert artifacts.has(run_id, name), name
 
     version = models.load(told.split("registered as ")[1].strip(), CPU)
     assert version.about["calibrated_from"] == f"{best['run_id']}/model"
@@ -166,7 +166,7 @@ def test_probabilities_of_an_evaluation_are_those_of_the_share_of_lenses(call: C
     for name, options in (("own", ()), ("sky", ("--prevalence", "0.001"))):
         told = call("evaluate", "--model", uri, "--data", "other", "--out", str(tmp_path / name), *options).stdout
     assert "At a share of 0.001 lenses" in told
-    assert records.has(told.split()[-1], "survey.html")
+    assert artifacts.has(told.split()[-1], "survey.html")
     own, sky = (list(csv.DictReader((tmp_path / name).open())) for name in ("own", "sky"))
     assert [each["logit"] for each in own] == [each["logit"] for each in sky]
     before, after = (np.array([float(each["probability"]) for each in some]) for some in (own, sky))

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from orchestrator.data.cutouts import Objects
 from orchestrator.reports.results import Row
-from orchestrator.tracking import records, registry, runs, store
+from orchestrator.tracking import artifacts, records, registry, store
 from tests.cli.conftest import NO_STORE_OF_THE_USER, Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -61,7 +61,7 @@ def test_what_is_not_better_beyond_noise_is_refused_and_the_decision_is_a_page(r
     decision = refused.split("the decision is run ")[1].split(")")[0]
     run = MlflowClient().get_run(decision)
     assert (run.data.tags["kind"], run.data.tags["verdict"]) == ("promotion", "refused")
-    page = records.text(decision, "verdict.html")
+    page = artifacts.text(decision, "verdict.html")
     assert "auc better beyond noise" in page
     assert 'data-figure="roc"' in page
     stated = call("registry", "gate", ranked[1].run_id, "--against", "models:/lens-finder-space@champion", expect=1)
@@ -100,18 +100,18 @@ def test_the_gate_file_sets_the_conditions(ranked: list[Row], call: Call) -> Non
 
 def test_what_was_tested_on_its_own_training_images_is_refused(ranked: list[Row], call: Call) -> None:
     row = ranked[0]
-    tested = records.objects(row.run_id, "tested_on.npz")
-    trained = records.objects(row.run_id, "trained_on.npz")
+    tested = artifacts.objects(row.run_id, "tested_on.npz")
+    trained = artifacts.objects(row.run_id, "trained_on.npz")
     assert tested is not None
     assert trained is not None
     assert not np.isin(tested.content, trained.content).any()
     spoilt = Objects(trained.ids, np.concatenate([tested.content[:3], trained.content[3:]]))
-    runs.log_objects(row.run_id, "trained_on.npz", spoilt)
+    artifacts.log_objects(row.run_id, "trained_on.npz", spoilt)
     try:
         refused = call("registry", "promote", row.run_id, expect=2).stderr
         assert f"tested on unseen objects: no, 3 of {len(tested.ids)} were seen in training" in refused
     finally:
-        runs.log_objects(row.run_id, "trained_on.npz", trained)
+        artifacts.log_objects(row.run_id, "trained_on.npz", trained)
 
 
 def test_on_another_set_what_either_was_trained_on_is_left_out(
@@ -119,7 +119,7 @@ def test_on_another_set_what_either_was_trained_on_is_left_out(
 ) -> None:
     call("registry", "promote", ranked[0].run_id)
     told = call("registry", "gate", ranked[1].run_id, "--data", str(small_space), expect=1).stdout
-    trained = records.objects(ranked[0].run_id, "trained_on.npz")
+    trained = artifacts.objects(ranked[0].run_id, "trained_on.npz")
     assert trained is not None
     assert f"{len(trained.ids)} left out" in " ".join(told.split())
 

@@ -14,7 +14,7 @@ from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.domination import FEWEST, drop, dropped, margin
 from orchestrator.studies.overview import overview
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 from orchestrator.tracking.store import MlflowClient
 from tests.studies.conftest import study
 from tests.studies.test_worker import RATES, swept
@@ -56,7 +56,7 @@ def row(bench: Bench, model: str, value: float, labels: np.ndarray, logits: np.n
     runs.log_params(run_id, {"model": model, "epochs": "1", "weights": "raw", "tested": "x"})
     runs.log_tags(run_id, {"set": "space"})
     runs.log_metrics(run_id, {"val_auc": value})
-    runs.log_text(run_id, as_csv(np.arange(len(labels)), labels.astype(np.int8), logits), "validation_scores.csv")
+    artifacts.log_text(run_id, as_csv(np.arange(len(labels)), labels.astype(np.int8), logits), "validation_scores.csv")
     runs.end(run_id, "FINISHED")
 
 
@@ -110,7 +110,7 @@ def test_a_sweep_leaves_a_dropped_network_alone_and_finds_the_scores_to_compare_
     assert (len(trained), failures) == (2, [])
     assert {row.model for row in records.rows("small")} == {"lens_flow"}
     for each in records.rows("small"):
-        found = records.scores(each.run_id, "validation_scores.csv")
+        found = artifacts.scores(each.run_id, "validation_scores.csv")
         assert each.metrics["val_auc"] == pytest.approx(roc_auc_score(found.labels, found.scores))
     trained, _ = swept(bench, asked)  # the study says it does not drop any more
     assert len(trained) == 2

@@ -14,7 +14,7 @@ from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import CHECKPOINTS
-from orchestrator.tracking import models, records, runs, store
+from orchestrator.tracking import artifacts, models, records, runs, store
 from tests.studies.conftest import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -49,9 +49,9 @@ def test_the_row_at_two_epochs_is_a_training_that_was_asked_for_two(
     ladder = swept(bench, study(epochs=[1, 2, 3]))
     loaded = [weights(row) for row in ladder]
     assert [row.epochs for row in ladder] == [1, 2, 3]
-    texts = [records.text(row.run_id, "scores.csv") for row in ladder]
+    texts = [artifacts.text(row.run_id, "scores.csv") for row in ladder]
     (alone,) = swept(elsewhere(bench, tmp_path, monkeypatch), study(epochs=[2]))
-    assert records.text(alone.run_id, "scores.csv") == texts[1] != texts[2]
+    assert artifacts.text(alone.run_id, "scores.csv") == texts[1] != texts[2]
     assert all(torch.equal(each, loaded[1][key]) for key, each in weights(alone).items())
 
 
@@ -101,10 +101,10 @@ def test_what_earns_it_is_extended_as_a_child_to_what_a_longer_training_gives(
     assert [row.epochs for row in rows] == [1, 2, 4, 5, 6]
     assert {row.family for row in rows} == {before.family}
     assert not list(Path(CHECKPOINTS).rglob("*.pt"))  # they are attached to their runs
-    last, texts = weights(rows[-1]), records.text(rows[-1].run_id, "scores.csv")
+    last, texts = weights(rows[-1]), artifacts.text(rows[-1].run_id, "scores.csv")
 
     (whole,) = swept(elsewhere(bench, tmp_path, monkeypatch), study(epochs=[6]))
-    assert records.text(whole.run_id, "scores.csv") == texts
+    assert artifacts.text(whole.run_id, "scores.csv") == texts
     assert all(torch.equal(each, last[key]) for key, each in weights(whole).items())
 
 
@@ -147,7 +147,7 @@ def test_an_extension_that_cannot_be_is_refused(bench: Bench) -> None:
 def test_a_model_is_recorded_that_scores_as_the_network_did(bench: Bench) -> None:
     (row,) = swept(bench, study(epochs=[1]))
     cutouts = bench.cutouts["zscale"]
-    scores = records.scores(row.run_id)
+    scores = artifacts.scores(row.run_id)
     rows = [int((cutouts.ids == int(each)).argmax()) for each in scores.ids]
     with torch.inference_mode():
         logits = models.load(f"runs:/{row.run_id}/model", bench.device).network(torch.tensor(cutouts.pixels[rows]))

@@ -14,7 +14,7 @@ from orchestrator.studies import storage
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.fork import Training, fits, fork
 from orchestrator.studies.study import Study
-from orchestrator.tracking import models, records, registry
+from orchestrator.tracking import artifacts, models, records, registry
 from tests.studies.conftest import study
 from tests.studies.test_worker import RATES, swept
 
@@ -77,7 +77,7 @@ def test_a_fork_goes_on_from_what_was_finished_and_trains_none_of_it_again(bench
     assert after.keys() == kept.keys()
     for key, row in after.items():
         assert row.metrics == kept[key].metrics
-        assert records.text(row.run_id, "scores.csv") == records.text(kept[key].run_id, "scores.csv")
+        assert artifacts.text(row.run_id, "scores.csv") == artifacts.text(kept[key].run_id, "scores.csv")
 
     version = registry.register(registry.best_row("new", "val_auc"), {})  # the model is where it was
     assert version.run_id in {row.run_id for row in after.values()}
@@ -97,7 +97,7 @@ def test_a_fork_goes_on_from_what_was_finished_and_trains_none_of_it_again(bench
     rate = float(longest.settings["learning_rate"])
     swept(alone, study(name="alone", epochs=[4], fixed={"seed": 5, "learning_rate": rate}))
     (same,) = records.rows("alone")
-    assert records.text(same.run_id, "scores.csv") == records.text(longest.run_id, "scores.csv")
+    assert artifacts.text(same.run_id, "scores.csv") == artifacts.text(longest.run_id, "scores.csv")
     assert swept(there, asked) == ([], [])
 
     shown = CliRunner().invoke(main, ["studies", "show", "new"])

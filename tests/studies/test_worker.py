@@ -18,7 +18,7 @@ from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.overview import overview
 from orchestrator.studies.study import Study
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import artifacts, records, runs
 from tests.studies.conftest import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -65,7 +65,7 @@ def test_what_was_promoted_is_the_network_of_an_uninterrupted_training(bench: Be
     other = Bench(bench.cutouts, None, bench.device, bench.experiment, "alone")
     swept(other, study(name="alone", epochs=[4], fixed={"seed": 5, "learning_rate": rate}))
     (alone,) = records.rows("alone")
-    assert records.text(alone.run_id, "scores.csv") == records.text(row.run_id, "scores.csv")
+    assert artifacts.text(alone.run_id, "scores.csv") == artifacts.text(row.run_id, "scores.csv")
 
 
 def test_with_tpe_what_is_not_among_the_best_stops_at_a_count(bench: Bench) -> None:
@@ -135,4 +135,4 @@ def test_failures_of_one_kind_stop_a_study_and_keep_their_traceback(
         swept(bench, study(epochs=[1], search="random", trials=9, vary=RATES))
     failed = mlflow.search_runs([bench.experiment], "tags.kind = 'trial'", output_format="list")
     assert [run.info.status for run in failed] == ["FAILED"] * 3
-    assert "of no training's making" in records.text(failed[0].info.run_id, "traceback.txt")
+    assert "of no training's making" in artifacts.text(failed[0].info.run_id, "traceback.txt")
