@@ -22,7 +22,8 @@ import yaml
 from click import Context
 
 from orchestrator.cli import main
-from tests.cli.test_faults import ENVIRONMENT, call, folder, lines_until, results
+from tests.cli.calling import ENVIRONMENT
+from tests.cli.faulty import call, folder, lines_until, results
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -186,7 +187,7 @@ def test_the_worker_script_works_requeues_itself_on_a_signal_and_goes_on(
     _, told = job.communicate(timeout=240)
     assert job.returncode == 0, told
     assert "trial 0  epoch 1 " not in told
-    assert len(results(tmp_path / "work")) == 6
+    assert len(results(tmp_path / "work")) == 4
     assert "nothing to mend" in call(tmp_path / "work", "doctor")
 
 

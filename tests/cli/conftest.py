@@ -1,19 +1,13 @@
-"""A working directory in which a small study has been swept, and a way to call the command line in it."""
+"""Working directories in which a small study has been swept, and a way to call the command line in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from orchestrator.cli import main
-
-Call = Callable[..., Result]
-
-NO_STORE_OF_THE_USER = dict.fromkeys(("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"))
-"""What the person who runs the tests has set would send their records there."""
+from tests.cli import faulty
+from tests.cli.calling import Call, invoke
 
 STUDY = """
 description = "Two networks, two epoch counts"
@@ -30,14 +24,8 @@ hidden = {{ choices = [16] }}
 
 @pytest.fixture
 def call() -> Call:
-    """Call the command line; by default it has to succeed."""
-
-    def run(*arguments: str, expect: int = 0) -> Result:
-        result = CliRunner(env=NO_STORE_OF_THE_USER).invoke(main, list(arguments))
-        assert result.exit_code == expect, result.output + repr(result.exception)
-        return result
-
-    return run
+    """`invoke`, in whatever working directory the test is in."""
+    return invoke
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +36,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> Path:
     (folder / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=small_space))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        result = CliRunner(env=NO_STORE_OF_THE_USER).invoke(main, ["sweep", "--study", "tiny"])
-    assert result.exit_code == 0, result.output + repr(result.exception)
+        result = invoke("sweep", "--study", "tiny")
     (folder / "output.txt").write_text(result.output)
     return folder
 
@@ -59,3 +46,13 @@ def inside(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory with the finished study, entered."""
     monkeypatch.chdir(swept)
     return swept
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> faulty.Results:
+    """The results of the study `faulty` where nothing happens."""
+    at = faulty.folder(tmp_path_factory.mktemp("undisturbed"), small_space)
+    faulty.call(at, "sweep", "--study", "faulty.toml")
+    found = faulty.results(at)
+    assert len(found) == 4
+    return found

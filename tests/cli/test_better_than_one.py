@@ -12,11 +12,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from click.testing import CliRunner
 from mlflow import MlflowClient
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from orchestrator.cli import main
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.simulation import simulate
@@ -25,7 +23,7 @@ from orchestrator.learning.finder import find
 from orchestrator.learning.prevalence import corrected
 from orchestrator.studies.evaluation import share_of
 from orchestrator.tracking import artifacts, models
-from tests.cli.conftest import NO_STORE_OF_THE_USER, Call
+from tests.cli.calling import Call, invoke
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -52,9 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> Path
                 ("train", *fixed, "--epochs", "1", "--seed", "1"),
             )
         ):
-            result = CliRunner(env=NO_STORE_OF_THE_USER).invoke(main, command)
-            assert result.exit_code == 0, result.output + repr(result.exception)
-            (folder / f"output_{number}.txt").write_text(result.stdout)
+            (folder / f"output_{number}.txt").write_text(invoke(*command).stdout)
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.cli.conftest import Call
+from tests.cli.calling import Call
 
 
 def test_a_set_is_made_found_in_order_and_shown(call: Call, tmp_path: Path) -> None:

@@ -9,95 +9,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.test_processes import ENVIRONMENT, start
-from tests.conftest import ROOT
+from tests.cli.calling import start
+from tests.cli.faulty import STUDY, Results, call, check, children, folder, lines_until, sweep, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-STUDY = """
-data = "{data}"
-architectures = ["lens_flow"]
-epochs = [2, 12]
-[fixed]
-batch_size = 16
-[vary]
-seed = {{ choices = [1, 2, 3] }}
-"""
-EXACT = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "val_loss", "loss")
-
-Results = dict[tuple[str, int], dict[str, float]]
-
-
-def folder(path: Path, data: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "faulty.toml").write_text(STUDY.format(data=data))
-    return path
-
-
-def call(at: Path, *arguments: str, expect: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        cwd=at, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout
-
-
-def results(at: Path, *options: str) -> Results:
-    rows: list[dict[str, Any]] = json.loads(call(at, "table", "--study", "faulty", "--format", "json", *options))
-    found = {(row["seed"], row["epochs"]): {name: row[name] for name in EXACT} for row in rows}
-    assert len(found) == len(rows)  # none twice
-    return found
-
-
-def sweep(at: Path, *options: str) -> subprocess.Popen[str]:
-    return start("sweep", "--study", "faulty.toml", *options, at=at)
-
-
-def lines_until(process: subprocess.Popen[str], wanted: str, count: int = 1) -> str:
-    """What a process says until it has said something so often."""
-    told = ""
-    assert process.stderr is not None
-    for line in process.stderr:
-        told += line
-        count -= wanted in line
-        if count == 0:
-            return told
-    raise AssertionError(f"it ended with {process.wait()} and did not say {wanted!r}")
-
-
-def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> Results:
-    at = folder(tmp_path_factory.mktemp("undisturbed"), small_space)
-    call(at, "sweep", "--study", "faulty.toml")
-    found = results(at)
-    assert len(found) == 6
-    return found
-
-
-def check(at: Path, undisturbed: Results, *options: str) -> None:
-    assert results(at, *options) == undisturbed
-    assert "nothing to mend" in call(at, "doctor", *options)
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, small_space: Path, undisturbed: Results) -> None:

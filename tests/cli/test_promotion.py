@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from orchestrator.data.cutouts import Objects
 from orchestrator.reports.results import Row
 from orchestrator.tracking import artifacts, records, registry, store
-from tests.cli.conftest import NO_STORE_OF_THE_USER, Call
+from tests.cli.calling import NO_STORE_OF_THE_USER, Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

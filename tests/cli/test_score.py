@@ -13,8 +13,7 @@ import architectures
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.learning.finder import Finder
 from orchestrator.tracking import models, runs, store
-from tests.cli.conftest import Call
-from tests.cli.test_processes import start
+from tests.cli.calling import Call, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

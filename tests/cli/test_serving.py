@@ -28,8 +28,7 @@ from orchestrator.data.fits import read_cutout
 from orchestrator.learning.finder import Finder, find
 from orchestrator.studies.serving import TOGETHER, WAITING
 from orchestrator.tracking import models, store
-from tests.cli.conftest import Call
-from tests.cli.test_processes import start
+from tests.cli.calling import Call, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

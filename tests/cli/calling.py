@@ -1,0 +1,40 @@
+"""The command line, called in this process or as one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from orchestrator.cli import main
+from tests.conftest import ROOT
+
+Call = Callable[..., Result]
+
+NO_STORE_OF_THE_USER = dict.fromkeys(("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"))
+"""What the person who runs the tests has set would send their records there."""
+
+
+ENVIRONMENT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def invoke(*arguments: str, expect: int = 0) -> Result:
+    """Call the command line; by default it has to succeed."""
+    result = CliRunner(env=NO_STORE_OF_THE_USER).invoke(main, list(arguments))
+    assert result.exit_code == expect, result.output + repr(result.exception)
+    return result
+
+
+def start(*arguments: str, at: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator", *arguments]
+    return subprocess.Popen(
+        command, cwd=at, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip

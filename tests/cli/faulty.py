@@ -1,0 +1,76 @@
+"""A small study that has to end as if nothing had happened, whatever befalls its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cli.calling import invoke, start
+
+STUDY = """
+data = "{data}"
+architectures = ["lens_flow"]
+epochs = [2, 12]
+[fixed]
+batch_size = 16
+[vary]
+seed = {{ choices = [1, 2] }}
+"""
+EXACT = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "val_loss", "loss")
+
+Results = dict[tuple[str, int], dict[str, float]]
+
+
+def folder(path: Path, data: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "faulty.toml").write_text(STUDY.format(data=data))
+    return path
+
+
+def call(at: Path, *arguments: str, expect: int = 0) -> str:
+    with contextlib.chdir(at):
+        return invoke(*arguments, expect=expect).stdout
+
+
+def results(at: Path, *options: str) -> Results:
+    rows: list[dict[str, Any]] = json.loads(call(at, "table", "--study", "faulty", "--format", "json", *options))
+    found = {(row["seed"], row["epochs"]): {name: row[name] for name in EXACT} for row in rows}
+    assert len(found) == len(rows)  # none twice
+    return found
+
+
+def sweep(at: Path, *options: str) -> subprocess.Popen[str]:
+    return start("sweep", "--study", "faulty.toml", *options, at=at)
+
+
+def lines_until(process: subprocess.Popen[str], wanted: str, count: int = 1) -> str:
+    """What a process says until it has said something so often."""
+    told = ""
+    assert process.stderr is not None
+    for line in process.stderr:
+        told += line
+        count -= wanted in line
+        if count == 0:
+            return told
+    raise AssertionError(f"it ended with {process.wait()} and did not say {wanted!r}")
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def check(at: Path, undisturbed: Results, *options: str) -> None:
+    assert results(at, *options) == undisturbed
+    assert "nothing to mend" in call(at, "doctor", *options)
