@@ -64,7 +64,11 @@ def _median(flat: Tensor) -> Tensor:
 
 
 def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper limit of each row, (n, 1) float64; rows that are done go along unchanged."""
+    """Lower and upper limit of each row, (n, 1) float64.
+
+    All rows go through all iterations: one that rejects nothing more does not change, and of one that has too few left
+    the line does not count. The fewer operations there are, the sooner a finder is exported and loaded.
+    """
     stride = max(1, int(flat.shape[1] / SAMPLES))
     ordered = flat[:, ::stride][:, :SAMPLES].sort(dim=1).values
     count = ordered.shape[1]
@@ -76,18 +80,21 @@ def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
     x = torch.linspace(-1, 1, count, dtype=torch.float64, device=flat.device)
     unit = torch.where(high > low, high - low, 1.0)
     y = (samples - median) / unit
-    good, active = torch.ones_like(y, dtype=torch.bool), torch.ones_like(low, dtype=torch.bool)
-    kept, slope = torch.full_like(low, count), torch.zeros_like(low)
-    for _ in range(ITERATIONS):
-        intercept, fitted, spread = _fit_line(x, y, good.double())
-        bad = ~good | ((fitted * x + intercept - y).abs() > KREJ * spread)
-        around = pad(bad.float(), (width // 2, (width - 1) // 2))
-        bad = max_pool1d(around[:, None], width, stride=1)[:, 0] > 0
-        left = (~bad).double().sum(dim=1, keepdim=True)
-        slope = torch.where(active, fitted, slope)
-        going_on = active & (left < kept) & (left >= fewest)
-        kept, good = torch.where(active, left, kept), good & ~(bad & active)  # what is not good is bad
-        active = going_on
+    column = x[:, None]
+    square = column * column
+    good = torch.ones_like(y)
+    kept, slope = good.sum(dim=1, keepdim=True), low
+    for _ in range(ITERATIONS):  # least squares over the good samples, then good are those near the line
+        weighted = good * y
+        sx, sxx = good @ column, good @ square
+        sy, sxy = weighted.sum(dim=1, keepdim=True), weighted @ column
+        slope = (kept * sxy - sx * sy) / (kept * sxx - sx * sx)
+        residual = (sy - slope * sx) / kept - y + slope * x
+        squares = residual * residual
+        spread = (good * squares).sum(dim=1, keepdim=True) / kept
+        bad = torch.where(squares > KREJ**2 * spread, 1.0, 1 - good)
+        good = 1 - max_pool1d(pad(bad, (width // 2, (width - 1) // 2)), width, stride=1)
+        kept = good.sum(dim=1, keepdim=True)
 
     step = slope * unit * (2 / (count - 1)) / CONTRAST
     middle = (count - 1) // 2
@@ -95,14 +102,3 @@ def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
     fitted_high = torch.minimum(high, median + (count - middle) * step)
     enough = kept >= fewest
     return torch.where(enough, fitted_low, low), torch.where(enough, fitted_high, high)
-
-
-def _fit_line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Least squares of each row: intercepts, slopes, standard deviations of the residuals, (n, 1) each."""
-    weighted = weight * y
-    n, sx, sxx = weight.sum(dim=1, keepdim=True), weight @ x[:, None], weight @ (x * x)[:, None]
-    sy, sxy, syy = weighted.sum(dim=1, keepdim=True), weighted @ x[:, None], (weighted * y).sum(dim=1, keepdim=True)
-    vxx, vxy, vyy = sxx - sx * sx / n, sxy - sx * sy / n, syy - sy * sy / n
-    slope = vxy / vxx
-    spread = ((vyy - slope * vxy).clamp(min=0) / n).sqrt()
-    return (sy - slope * sx) / n, slope, spread
