@@ -17,6 +17,9 @@ from orchestrator.learning.inference import evaluating
 OUTLIER = 3.0
 """The paper leaves out what differs significantly; here, by so many times the scaled median absolute deviation."""
 
+FEWEST, ENOUGH = 3, 2.0
+"""Of a slow network there are no more than so many repeats once so many seconds were spent."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -58,8 +61,8 @@ def without_outliers(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _repeat(work: Callable[[], object], device: torch.device, images: int, repeats: int) -> Timing:
-    seconds = []
-    for _ in range(repeats + 1):
+    seconds: list[float] = []
+    while len(seconds) <= repeats and not (len(seconds) > FEWEST and sum(seconds) > ENOUGH):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
@@ -69,4 +72,4 @@ def _repeat(work: Callable[[], object], device: torch.device, images: int, repea
         seconds.append(time.perf_counter() - start)
     measured = np.array(seconds[1:])  # the first is the warm-up
     kept = without_outliers(measured)
-    return Timing(float(np.median(kept)) / images, model(device), images, repeats, repeats - len(kept))
+    return Timing(float(np.median(kept)) / images, model(device), images, len(measured), len(measured) - len(kept))

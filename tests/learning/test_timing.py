@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.learning import timing
 from orchestrator.learning.timing import time_end_to_end, time_network, without_outliers
 
 CPU = torch.device("cpu")
@@ -31,10 +32,10 @@ class SlowAtFirst(nn.Module):
 def test_the_network_alone_is_timed_per_image_after_a_warm_up() -> None:
     network = SlowAtFirst().train()
     start = time.perf_counter()
-    timing = time_network(network, torch.zeros(4, 1, 8, 8), repeats=1)
+    timed = time_network(network, torch.zeros(4, 1, 8, 8), repeats=1)
     whole = time.perf_counter() - start
-    assert 0.005 / 4 <= timing.seconds <= (whole - 0.5) / 4
-    assert (timing.batch_size, timing.repeats, timing.device) == (4, 1, "cpu")
+    assert 0.005 / 4 <= timed.seconds <= (whole - 0.5) / 4
+    assert (timed.batch_size, timed.repeats, timed.device) == (4, 1, "cpu")
     assert network.modes == [False, False]
     assert network.training
 
@@ -46,10 +47,17 @@ def test_end_to_end_every_repeat_reads_anew() -> None:
         reads.append(time.sleep(0.01))
         return np.zeros((5, 1, 8, 8), np.float32)
 
-    timing = time_end_to_end(read, SlowAtFirst().train(), CPU, repeats=3)
-    assert timing.seconds >= 0.015 / 5
-    assert (timing.batch_size, timing.repeats, timing.device) == (5, 3, "cpu")
+    timed = time_end_to_end(read, SlowAtFirst().train(), CPU, repeats=3)
+    assert timed.seconds >= 0.015 / 5
+    assert (timed.batch_size, timed.repeats, timed.device) == (5, 3, "cpu")
     assert len(reads) >= 4
+
+
+def test_a_slow_network_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.zeros(4, 1, 8, 8)
+    assert time_network(SlowAtFirst(), images).repeats == 5
+    monkeypatch.setattr(timing, "ENOUGH", 0.1)
+    assert time_network(SlowAtFirst(), images).repeats == timing.FEWEST == 3
 
 
 def test_a_disturbed_repeat_is_left_out() -> None:
