@@ -1,8 +1,8 @@
 # The two commands a newcomer needs are `make quickstart` and `make test`; both set up the environment first.
 PYTHON ?= python3.11
 BIN := .venv/bin
-# One thread a process: the tests run in as many processes as there are cores, in the order of files: the long ones are early.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One thread a process, and three of them for two cores, since some wait for servers; in the order of files: the long ones are early.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test coverage check check-static format docs clean
 

@@ -15,7 +15,7 @@ from tests.cli.calling import invoke, start
 STUDY = """
 data = "{data}"
 architectures = ["lens_flow"]
-epochs = [2, 12]
+epochs = [2, 24]
 [fixed]
 batch_size = 16
 [vary]

@@ -41,12 +41,12 @@ def cluster() -> Iterator[Any]:
 
 
 def until_two_are_at_it(driver: subprocess.Popen[str]) -> str:
-    """What a sweep says until two trainings have passed their first epoch count."""
+    """What a sweep says until the trainings of two workers have passed their first epoch count."""
     told = ""
     assert driver.stderr is not None
     for line in driver.stderr:
         told += line
-        if len(set(re.findall(r"trial (\d+)  epoch [3-9] ", told))) == 2:
+        if len(set(re.findall(r"worker pid=(\d+).*  epoch [3-9] ", told))) == 2:
             return told
     raise AssertionError(told)
 
