@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.studies.search import More, New, Wait, next_step, origin_of, survives, until
+from orchestrator.studies.search import More, New, Wait, next_step, origin_of, sampler, survives, until
 from orchestrator.studies.study import Study
 
 RUNGS = [5, 10, 25]
@@ -137,3 +137,10 @@ def test_at_a_rung_the_better_half_survives(maximise: str, good: float, bad: flo
     assert survives(asked, 5, good, others)
     assert not survives(asked, 5, bad, others)
     assert survives(asked, 10, bad, others)  # nobody else has come there
+
+
+@pytest.mark.parametrize(("search", "fewest", "most"), [("random", 0, 0), ("tpe", 40, 40), ("hybrid", 10, 30)])
+def test_the_model_draws_all_half_or_none(search: str, fewest: int, most: int) -> None:
+    drawn = [type(sampler(study(search), number)) for number in range(40)]
+    assert fewest <= drawn.count(optuna.samplers.TPESampler) <= most
+    assert drawn == [type(sampler(study(search), number)) for number in range(40)]
