@@ -88,8 +88,8 @@ def until(study: Study, trial: FrozenTrial | optuna.Trial) -> int:
 def sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
     """Of a new recipe; begun with the same seed after a restart it would draw the same again.
 
-    With ``hybrid`` every other recipe, by chance, is drawn without regard to what is known: TPE alone stays where it was
-    lucky at the first rung (Falkner et al. 2018, ICML, BOHB).
+    With ``hybrid`` every other recipe, by chance, is drawn without regard to what is known: TPE alone stays where it
+    was lucky at the first rung (Falkner et al. 2018, ICML, BOHB).
     """
     seed = int(study.fixed.get("seed", 0)) + number
     if study.search == "tpe" or (study.search == "hybrid" and random.Random(seed).random() < GUIDED):
