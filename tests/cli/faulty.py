@@ -15,9 +15,10 @@ from tests.cli.calling import invoke, start
 STUDY = """
 data = "{data}"
 architectures = ["lens_flow"]
-epochs = [2, 24]
+epochs = [2, {epochs}]
 [fixed]
 batch_size = 16
+normalisation = "asinh"
 [vary]
 seed = {{ choices = [1, 2] }}
 """
@@ -26,9 +27,9 @@ EXACT = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "val_loss", "loss")
 Results = dict[tuple[str, int], dict[str, float]]
 
 
-def folder(path: Path, data: Path) -> Path:
+def folder(path: Path, data: Path, epochs: int = 12) -> Path:
     path.mkdir(parents=True, exist_ok=True)
-    (path / "faulty.toml").write_text(STUDY.format(data=data))
+    (path / "faulty.toml").write_text(STUDY.format(data=data, epochs=epochs))
     return path
 
 

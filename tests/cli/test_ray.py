@@ -19,7 +19,7 @@ from orchestrator.studies import cluster as studies_cluster
 from orchestrator.studies import cluster_scoring, scoring
 from orchestrator.tracking import models, store
 from tests.cli.calling import Call
-from tests.cli.faulty import Results, check, folder, sweep
+from tests.cli.faulty import call, check, folder, results, sweep
 from tests.cli.test_score import scorer  # noqa: F401 - a fixture
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="ray, of the extra dev, is not installed")
@@ -52,10 +52,10 @@ def until_two_are_at_it(driver: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.slow
-def test_what_a_lost_node_was_training_goes_on_elsewhere(
-    cluster: Any, tmp_path: Path, small_space: Path, undisturbed: Results
-) -> None:
-    at, second = folder(tmp_path, small_space), cluster.add_node(**NODE)
+def test_what_a_lost_node_was_training_goes_on_elsewhere(cluster: Any, tmp_path: Path, small_space: Path) -> None:
+    alone, at = (folder(tmp_path / name, small_space, epochs=30) for name in ("alone", "together"))
+    call(alone, "sweep", "--study", "faulty.toml")
+    second = cluster.add_node(**NODE)
     driver = sweep(at, "--engine", "ray", "--address", cluster.address, "--gpus-per-trial", "0.5")
     told = until_two_are_at_it(driver)
     cluster.remove_node(second, allow_graceful=False)
@@ -65,7 +65,7 @@ def test_what_a_lost_node_was_training_goes_on_elsewhere(
     assert told.count("A worker is replaced: ") == 1
     assert "raylet" not in table + told
     assert told.count("  epoch 1 ") == 2  # none began anew
-    check(at, undisturbed)
+    check(at, results(alone))
     client = MlflowClient(f"sqlite:///{at}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -15,7 +15,7 @@ from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import CHECKPOINTS
 from orchestrator.tracking import artifacts, models, records, runs, store
-from tests.studies.conftest import study
+from tests.studies.conftest import NORMALISATION, study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -146,7 +146,7 @@ def test_an_extension_that_cannot_be_is_refused(bench: Bench) -> None:
 
 def test_a_model_is_recorded_that_scores_as_the_network_did(bench: Bench) -> None:
     (row,) = swept(bench, study(epochs=[1]))
-    cutouts = bench.cutouts["zscale"]
+    cutouts = bench.cutouts[NORMALISATION]
     scores = artifacts.scores(row.run_id)
     rows = [int((cutouts.ids == int(each)).argmax()) for each in scores.ids]
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Study
 from orchestrator.tracking import records, runs, store
-from tests.studies.conftest import study
+from tests.studies.conftest import NORMALISATION, study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -80,10 +80,10 @@ def test_more_trials_are_added_to_those_that_are_done(bench: Bench) -> None:
 
 
 def test_a_training_that_fails_is_told_and_the_others_go_on(bench: Bench) -> None:
-    good = bench.cutouts["zscale"]
+    good = bench.cutouts[NORMALISATION]
     broken = dataclasses.replace(good, pixels=np.full_like(good.pixels, np.nan))
-    mixed = dataclasses.replace(bench, cutouts={"asinh": broken, "zscale": good})
-    asked = study(epochs=[1], vary={"normalisation": {"choices": ["asinh", "zscale"]}})
+    mixed = dataclasses.replace(bench, cutouts={"zscale": broken, NORMALISATION: good})
+    asked = study(epochs=[1], vary={"normalisation": {"choices": ["zscale", NORMALISATION]}})
     trained, failures = sweep(mixed, asked)
     assert trained == [1]
     (failure,) = failures
