@@ -164,6 +164,7 @@ def submit(tmp_path: Path, small_space: Path) -> Callable[..., subprocess.Popen[
         "STORAGE": "sqlite:///optuna.db",
         "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
         "SLURM_CPUS_PER_TASK": "1",
+        "RAY_worker_niceness": "0",  # beside other tests
     }
 
     def run(name: str, **variables: str) -> subprocess.Popen[str]:

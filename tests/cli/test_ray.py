@@ -33,11 +33,13 @@ NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    started = cluster_utils.Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    try:
-        yield started
-    finally:
-        started.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # by default workers starve beside other tests
+        started = cluster_utils.Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        try:
+            yield started
+        finally:
+            started.shutdown()
 
 
 def until_two_are_at_it(driver: subprocess.Popen[str]) -> str:
