@@ -65,7 +65,7 @@ def _convert(program: ExportedProgram, path: Path) -> None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # deprecations inside torch.onnx are not ours to mend
-            spelt = program.run_decompositions({aten.asinh.default: _asinh, aten.searchsorted.Tensor: _searchsorted})
+            spelt = program.run_decompositions(SPELT)
             torch.onnx.export(
                 spelt, f=path, dynamo=True, verbose=False, input_names=["flux"], output_names=NAMES, external_data=False
             )
@@ -84,3 +84,15 @@ def _searchsorted(ascending: Tensor, values: Tensor, *, right: bool = False, out
     assert right
     assert not out_int32
     return (ascending <= values[..., None]).sum(-1)
+
+
+def _median(values: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """ONNX has none; the one in the middle, or before it."""
+    assert keepdim
+    ordered, places = values.sort(dim=dim)
+    middle = (values.shape[dim] - 1) // 2
+    return ordered.narrow(dim, middle, 1), places.narrow(dim, middle, 1)
+
+
+SPELT = {aten.asinh.default: _asinh, aten.median.dim: _median, aten.searchsorted.Tensor: _searchsorted}
+"""What ONNX lacks, in operations that it has."""
