@@ -54,7 +54,7 @@ def test_two_launchers_share_the_work(tmp_path: Path, small_space: Path, undistu
     check(at, undisturbed)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_worker_of_a_cluster_that_is_ended_goes_on_when_it_is_started_again(
     sent: signal.Signals, tmp_path: Path, small_space: Path, undisturbed: Results
 ) -> None:
