@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from orchestrator.errors import RecipeError
 from orchestrator.learning import devices
+from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 
@@ -58,3 +62,12 @@ def test_reproducible_computing_ends_where_it_should() -> None:
     with devices.reproducible():
         assert (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark) == (True, True, False, False)
     assert (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark) == before
+
+
+def test_numbers_next_to_nothing_are_taken_for_it_by_all_threads() -> None:
+    script = (
+        "import torch\nfrom orchestrator.learning import devices\ntorch.set_num_threads(2)\n"
+        "print(int((torch.full((10**6,), 1e-38) * 0.01).count_nonzero()))"
+    )
+    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "0\n"
