@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from orchestrator.errors import RecipeError, StudyError, one_of
 from orchestrator.learning.recipe import Recipe
 from orchestrator.studies.bench import Bench
-from orchestrator.studies.search import LEGS, origin_of
+from orchestrator.studies.search import LEGS, origin_of, values
 from orchestrator.studies.storage import Claim, Storage, states
 from orchestrator.studies.study import Study
 from orchestrator.studies.sweep import joined, opened
@@ -143,15 +143,11 @@ def _is_begun(searched: optuna.Study) -> bool:
 
 def _trainings(searched: optuna.Study) -> Iterator[Training]:
     """What stands at a rung, and is not at work."""
-    trials = searched.get_trials(deepcopy=False)
-    done: dict[int, list[FrozenTrial]] = {}
-    for trial in trials:
-        if trial.state in DONE and trial.intermediate_values:
-            done.setdefault(origin_of(trial), []).append(trial)
-    for origin, legs in done.items():
-        values = {epoch: value for leg in legs for epoch, value in leg.intermediate_values.items()}
+    done = [trial for trial in searched.get_trials(deepcopy=False, states=DONE) if trial.intermediate_values]
+    for origin, reached in values(done).items():
+        legs = [trial for trial in done if origin_of(trial) == origin]
         halved = next((leg.user_attrs["batch_size"] for leg in legs if "batch_size" in leg.user_attrs), None)
-        yield Training(origin, legs[0].params, values, halved)
+        yield Training(origin, legs[0].params, reached, halved)
 
 
 def _counterparts(

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.studies.domination import DROPPED
 from orchestrator.studies.fork import FROM
-from orchestrator.studies.search import origin_of
+from orchestrator.studies.search import origin_of, values
 from orchestrator.studies.storage import Storage, failure_lines, quiet
 
 FEWEST = 8
@@ -60,20 +60,17 @@ def overview(study: str, storage: Storage) -> Iterator[Overview]:
 
 def _of(architecture: str, searched: optuna.Study) -> Overview:
     trials = searched.get_trials(deepcopy=False)
-    reached: dict[int, dict[int, float]] = {}  # training → epoch → value
-    for trial in trials:
-        reached.setdefault(origin_of(trial), {}).update(trial.intermediate_values)
-    reached = {origin: values for origin, values in reached.items() if values}
+    reached = {origin: known for origin, known in values(trials).items() if known}
     sign = 1 if searched.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    at = max((max(values) for values in reached.values()), default=0)
-    ranked = sorted((sign * values[at], origin) for origin, values in reached.items() if at in values)
+    at = max(map(max, reached.values()), default=0)
+    ranked = sorted((sign * known[at], origin) for origin, known in reached.items() if at in known)
     best = ranked[-1] if ranked else None
     drawn = {origin_of(trial): trial for trial in reversed(trials)}
     importances, compared = _importances(searched, drawn, reached)
     return Overview(
         architecture,
         len(reached),
-        sum(max(values) for values in reached.values()),
+        sum(map(max, reached.values())),
         sign * best[0] if best else None,
         at,
         drawn[best[1]].params if best else {},
@@ -89,17 +86,17 @@ def _importances(
     searched: optuna.Study, drawn: Mapping[int, FrozenTrial], reached: Mapping[int, Mapping[int, float]]
 ) -> tuple[dict[str, float], int]:
     """Compare trainings where most of them can be compared; later only the best are left, and hide what mattered."""
-    counts = Counter(epoch for values in reached.values() for epoch in values)
+    counts = Counter(epoch for known in reached.values() for epoch in known)
     most = max(counts.values(), default=0)
     if most < FEWEST:
         return {}, 0
     epoch = max(each for each, count in counts.items() if count == most)
     compared = optuna.create_study(direction=searched.direction)
-    for origin, values in reached.items():
-        if epoch in values:
+    for origin, known in reached.items():
+        if epoch in known:
             trial = drawn[origin]
             compared.add_trial(
-                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=values[epoch])
+                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=known[epoch])
             )
     with quiet():
         found = optuna.importance.get_param_importances(compared)

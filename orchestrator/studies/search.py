@@ -9,14 +9,15 @@ Source: Li et al. 2020, MLSys (asynchronous successive halving).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.learning.metrics import sign
-from orchestrator.studies.storage import gave_up, quiet
+from orchestrator.studies.storage import gave_up
 from orchestrator.studies.study import Study
 
 LEGS = ("promote", "hybrid")
@@ -27,8 +28,13 @@ GUIDED = 0.5
 
 
 @dataclass(frozen=True)
+class Queued:
+    """Train what is queued: by a grid, from another study, or since it was interrupted."""
+
+
+@dataclass(frozen=True)
 class New:
-    """Take what is queued, or draw a recipe, and train it."""
+    """Draw a recipe, and train it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Wait:
     """Others are training, and what comes next depends on how they end."""
 
 
-Step = New | More | Wait
+Step = Queued | New | More | Wait
 """What is next."""
 
 
@@ -56,7 +62,7 @@ def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) ->
     is drawn, until the study has as many as it wants.
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
-        return New()  # Optuna hands out what is queued before it draws anything new
+        return Queued()
     by_legs = study.search in LEGS
     if by_legs:
         found = _promotable(study, trials)
@@ -85,31 +91,66 @@ def until(study: Study, trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get("until", study.epochs[0] if study.search in LEGS else study.epochs[-1]))
 
 
-def sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
-    """Of a new recipe; begun with the same seed after a restart it would draw the same again.
+def draw(study: Study, architecture: str, trials: Sequence[FrozenTrial], seed: int | None = None) -> dict[str, Any]:
+    """A new recipe; after the same trainings it is the same, whether or not some of them were interrupted.
 
     With ``hybrid`` every other recipe, by chance, is drawn without regard to what is known: TPE alone stays where it
     was lucky at the first rung (Falkner et al. 2018, ICML, BOHB).
+
+    Args:
+        study: what is asked for.
+        architecture: the network.
+        trials: all of it so far.
+        seed: by default the study's; the number of trainings is added to it.
     """
-    seed = int(study.fixed.get("seed", 0)) + number
-    if study.search == "tpe" or (study.search == "hybrid" and random.Random(seed).random() < GUIDED):
-        with quiet():
-            return optuna.samplers.TPESampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
+    seed = int(study.fixed.get("seed", 0)) if seed is None else seed
+    seed += len({origin_of(trial) for trial in trials})
+    guided = study.search == "tpe" or (study.search == "hybrid" and random.Random(seed).random() < GUIDED)
+    sampler = optuna.samplers.TPESampler(seed=seed) if guided else optuna.samplers.RandomSampler(seed=seed)
+    known = optuna.create_study(sampler=sampler, direction=study.direction)
+    known.add_trials(trainings(study, trials))
+    trial = known.ask()
+    study.suggest(trial, architecture)
+    return trial.params
+
+
+def values(trials: Iterable[FrozenTrial]) -> dict[int, dict[int, float]]:
+    """What the trainings came to whose legs these trials are: its number → epoch → value."""
+    found: dict[int, dict[int, float]] = {}
+    for trial in trials:
+        found.setdefault(origin_of(trial), {}).update(trial.intermediate_values)
+    return found
+
+
+def trainings(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Each training as one trial with all its values, for a sampler to learn from.
+
+    What failed for good has the values that it came to; without any it counts as the worst.
+    """
+    known = [trial for trial in trials if trial.intermediate_values or gave_up(trial)]
+    drawn = {origin_of(trial): trial for trial in known}
+    return [
+        create_trial(
+            state=TrialState.COMPLETE if study.epochs[-1] in reached else TrialState.PRUNED,
+            value=reached.get(study.epochs[-1]),
+            params=drawn[origin].params,
+            distributions=drawn[origin].distributions,
+            intermediate_values=reached,
+        )
+        for origin, reached in sorted(values(known).items())
+    ]
 
 
 def _promotable(study: Study, trials: Sequence[FrozenTrial]) -> More | None:
-    by_number = {trial.number: trial for trial in trials}
+    by_number, reached = {trial.number: trial for trial in trials}, values(trials)
     for rung, following in reversed(list(zip(study.epochs, study.epochs[1:], strict=False))):
-        values = {
-            origin_of(trial): trial.intermediate_values[rung] for trial in trials if rung in trial.intermediate_values
-        }
+        at = {origin: known[rung] for origin, known in reached.items() if rung in known}
         gone_on = {
             origin_of(trial)
             for trial in trials
             if trial.user_attrs.get("until", 0) >= following and (trial.state != TrialState.FAIL or gave_up(trial))
         }
-        ranked = sorted(values, key=lambda origin: sign(study.maximise) * values[origin], reverse=True)
+        ranked = sorted(at, key=lambda origin: sign(study.maximise) * at[origin], reverse=True)
         for origin in ranked[: len(ranked) // study.halving]:
             if origin not in gone_on:
                 return More(by_number[origin], following)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.studies.search import LEGS, origin_of, until
+from orchestrator.studies import domination
+from orchestrator.studies.search import LEGS, until, values
 from orchestrator.studies.study import Study
 
 
@@ -50,14 +51,17 @@ class Standing:
 def look(study: Study, searches: Mapping[str, optuna.Study]) -> Standing:
     """How far it is now."""
     trials = {name: searched.get_trials(deepcopy=False) for name, searched in searches.items()}
-    return standing(study, trials, datetime.now())
+    return standing(study, trials, datetime.now(), domination.dropped(searches))
 
 
-def standing(study: Study, trials: Mapping[str, Sequence[FrozenTrial]], now: datetime) -> Standing:
+def standing(
+    study: Study, trials: Mapping[str, Sequence[FrozenTrial]], now: datetime, dropped: Collection[str] = ()
+) -> Standing:
     """How far a study is at a time, from all trials of each network.
 
     What is left is reckoned from the rungs: of the trainings of a network one in `study.halving` is expected to go on
-    at each, every epoch as long as those of that network so far, shared by as many workers as there are now.
+    at each, every epoch as long as those of that network so far, shared by as many workers as there are now; of a
+    network that was dropped nothing.
     """
     legs = [
         _leg(study, architecture, trial, now)
@@ -69,11 +73,8 @@ def standing(study: Study, trials: Mapping[str, Sequence[FrozenTrial]], now: dat
     known = [pace for pace in paces.values() if pace is not None]
     done, expected, left = 0, 0, 0.0
     for architecture, each in trials.items():
-        reached: dict[int, int] = {}
-        for trial in each:
-            last = max(trial.intermediate_values, default=0)
-            reached[origin_of(trial)] = max(reached.get(origin_of(trial), 0), last)
-        own, whole = sum(reached.values()), _expected(study, architecture)
+        own = sum(max(reached, default=0) for reached in values(each).values())
+        whole = own if architecture in dropped else _expected(study, architecture)
         pace = paces[architecture] or (sum(known) / len(known) if known else 0.0)
         done, expected, left = done + own, expected + max(own, whole), left + max(0, whole - own) * pace
     return Standing(legs, done, expected, left / max(1, len(legs)) if known else None)

@@ -57,3 +57,12 @@ def test_each_worker_and_the_study_are_told_with_the_time_they_have_left() -> No
 def test_before_the_first_epoch_nothing_is_known_of_the_time() -> None:
     found = standing(study("random", 3), {"lens_flow": []}, NOW)
     assert (found.legs, found.done, found.expected, found.left) == ([], 0, 75, None)
+
+
+def test_nothing_more_is_expected_of_a_network_that_was_dropped() -> None:
+    asked = study("promote", 8)
+    begun = [trial(0, TrialState.PRUNED, range(1, 6), 50, until=5)]
+    trials = {"lens_flow": begun, "wsi_net": begun}
+    found = standing(asked, trials, NOW, dropped={"wsi_net": "worse"})
+    assert (found.done, found.expected) == (10, 90 + 5)
+    assert found.left == pytest.approx(85 * 10)
