@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.trial import TrialState
+
 from tests.cli.calling import invoke, start
 
 STUDY = """
@@ -23,6 +26,9 @@ normalisation = "asinh"
 seed = {{ choices = [1, 2] }}
 """
 EXACT = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "val_loss", "loss")
+
+SINCE_THE_LAST_CHECKPOINT = 10
+"""Of twelve epochs, with checkpoints at the second, the last, and every 30 seconds."""
 
 Results = dict[tuple[str, int], dict[str, float]]
 
@@ -72,6 +78,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def check(at: Path, undisturbed: Results, *options: str) -> None:
+def repeated(at: Path) -> int:
+    """How many epochs were trained again after an interruption."""
+    trials = optuna.load_study(study_name="faulty/lens_flow", storage=f"sqlite:///{at}/optuna.db").get_trials()
+    later = {trial.user_attrs.get("again", trial.user_attrs.get("failed_trial")): trial for trial in trials}
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    return sum(len(trial.intermediate_values.keys() & later[trial.number].intermediate_values) for trial in failed)
+
+
+def check(at: Path, undisturbed: Results, *options: str, lost: int = 0) -> None:
+    """Every training is there once, as where nothing happened; at most so many epochs were trained again for it."""
     assert results(at, *options) == undisturbed
+    assert repeated(at) <= lost
     assert "nothing to mend" in call(at, "doctor", *options)

@@ -15,7 +15,18 @@ from typing import Any
 import pytest
 
 from tests.cli.calling import start
-from tests.cli.faulty import STUDY, Results, call, check, children, folder, lines_until, sweep, wait_until
+from tests.cli.faulty import (
+    SINCE_THE_LAST_CHECKPOINT,
+    STUDY,
+    Results,
+    call,
+    check,
+    children,
+    folder,
+    lines_until,
+    sweep,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -27,7 +38,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, small_space: Path, 
     os.kill(children(launcher.pid)[0], signal.SIGKILL)
     _, told = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, told
-    check(at, undisturbed)
+    check(at, undisturbed, lost=SINCE_THE_LAST_CHECKPOINT)
 
 
 def test_workers_whose_launcher_is_killed_go_on(tmp_path: Path, small_space: Path, undisturbed: Results) -> None:
@@ -69,7 +80,7 @@ def test_a_worker_of_a_cluster_that_is_ended_goes_on_when_it_is_started_again(
     assert again.returncode == 0, told
     assert told.count("trial 0  epoch 1 ") == 0  # it went on from a checkpoint
     call(at, "sweep", "--study", "faulty.toml")
-    check(at, undisturbed)
+    check(at, undisturbed, lost=SINCE_THE_LAST_CHECKPOINT)
 
 
 def test_a_search_is_shared_by_workers_and_its_figures_are_attached(tmp_path: Path, small_space: Path) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from orchestrator.errors import AWAY
 from tests.cli.calling import ENVIRONMENT
 from tests.cli.faulty import (
+    SINCE_THE_LAST_CHECKPOINT,
     Results,
     call,
     check,
@@ -31,57 +32,68 @@ from tests.cli.faulty import (
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], subprocess.Popen[bytes]]]]:
-    """The address of an MLflow server that is not started yet, and what starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started: list[subprocess.Popen[bytes]] = []
-    home = tmp_path / "server"
-    home.mkdir()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")),
-    ]
+class Server:
+    """An MLflow server that a test can kill and start again."""
 
-    def begin() -> subprocess.Popen[bytes]:
-        log = (home / "log").open("ab")
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)),
+            *("--workers", "1", "--backend-store-uri", f"sqlite:///{self._home}/mlflow.db"),
+            *("--artifacts-destination", str(self._home / "artifacts")),
+        ]
         environment = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        started.append(process)
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
         def answers() -> bool:
             with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+                return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
         wait_until(answers)
-        return process
 
-    yield f"http://127.0.0.1:{port}", begin
-    for process in started:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        process.wait()
+    def kill(self) -> None:
+        """End it and its workers without notice."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that runs."""
+    home = tmp_path / "server"
+    home.mkdir()
+    started = Server(home)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.kill()
 
 
 def test_a_tracking_server_that_is_away_for_a_while_is_waited_for(
-    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: Server
 ) -> None:
-    uri, begin = server
-    running = begin()
     at = folder(tmp_path / "work", small_space)
-    launcher = sweep(at, "--tracking-uri", uri)
+    launcher = sweep(at, "--tracking-uri", server.uri)
     lines_until(launcher, "epoch 4/")
-    os.killpg(running.pid, signal.SIGKILL)
-    lines_until(launcher, f"{uri} does not answer")
-    time.sleep(15)
-    begin()
+    server.kill()
+    lines_until(launcher, f"{server.uri} does not answer")
+    time.sleep(30)
+    server.start()
     _, told = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, told
-    check(at, undisturbed, "--tracking-uri", uri)
+    check(at, undisturbed, "--tracking-uri", server.uri)
 
 
 @pytest.fixture
@@ -92,37 +104,33 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_workers_that_a_server_keeps_from_their_work_are_replaced(
-    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: Server
 ) -> None:
-    uri, begin = server
-    running = begin()
     at = folder(tmp_path / "work", small_space)
-    launcher = sweep(at, "--tracking-uri", uri, "--workers", "2")
+    launcher = sweep(at, "--tracking-uri", server.uri, "--workers", "2")
     lines_until(launcher, "epoch 4")
     workers = children(launcher.pid)
-    os.killpg(running.pid, signal.SIGKILL)
+    server.kill()
     wait_until(lambda: not set(workers) & set(children(launcher.pid)))
-    begin()
+    server.start()
     _, told = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, told
     assert "goes on from here" in told
-    check(at, undisturbed, "--tracking-uri", uri)
+    check(at, undisturbed, "--tracking-uri", server.uri)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_it_is_back(
-    tmp_path: Path, small_space: Path, undisturbed: Results, server: tuple[str, Callable[[], subprocess.Popen[bytes]]]
+    tmp_path: Path, small_space: Path, undisturbed: Results, server: Server
 ) -> None:
-    uri, begin = server
-    running = begin()
     at = folder(tmp_path / "work", small_space)
-    options = ("--tracking-uri", uri.replace("//", "//somebody:secret@"))
+    options = ("--tracking-uri", server.uri.replace("//", "//somebody:secret@"))
     stopped = sweep(at, *options)
     lines_until(stopped, "epoch 4/")
-    os.killpg(running.pid, signal.SIGKILL)
+    server.kill()
     _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == AWAY, told
-    assert uri.removeprefix("http://127.0.0.1") in told
+    assert server.uri.removeprefix("http://127.0.0.1") in told
     assert "goes on from here" in told
     assert "secret" not in told
     refused = sweep(at, *options)
@@ -130,7 +138,7 @@ def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_
     assert refused.returncode == AWAY
     assert "secret" not in told
 
-    begin()
+    server.start()
     (kept,) = (at / "checkpoints").rglob("*.pt")
     notes = torch.load(kept, weights_only=True)["notes"]
     ((epoch, metrics),) = notes["unrecorded"].items()
@@ -138,7 +146,7 @@ def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_
     assert line in call(at, "doctor", *options, expect=1)
     assert line in call(at, "doctor", "--mend", *options)
     assert "nothing to mend" in call(at, "doctor", *options)
-    client = MlflowClient(uri)
+    client = MlflowClient(server.uri)
     for name, value in metrics.items():
         history = {point.step: point.value for point in client.get_metric_history(notes["run_id"], name)}
         assert sorted(history) == list(range(1, epoch + 1))
@@ -170,6 +178,6 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_room(
         assert "goes on from here" in told
         subprocess.run(["mount", "-o", "remount,size=500m", str(disk)], check=True)
         call(at, "sweep", "--study", "faulty.toml")
-        check(at, undisturbed)
+        check(at, undisturbed, lost=SINCE_THE_LAST_CHECKPOINT)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
