@@ -23,7 +23,7 @@ from orchestrator.studies.study import Study
 LEGS = ("promote", "hybrid")
 """Searches whose trainings stop at each rung until they are called to go on."""
 
-GUIDED = 0.5
+GUIDED = 1 / 3
 """Share of recipes that `hybrid` has TPE draw."""
 
 
@@ -94,8 +94,8 @@ def until(study: Study, trial: FrozenTrial | optuna.Trial) -> int:
 def draw(study: Study, architecture: str, trials: Sequence[FrozenTrial], seed: int | None = None) -> dict[str, Any]:
     """A new recipe; after the same trainings it is the same, whether or not some of them were interrupted.
 
-    With ``hybrid`` every other recipe, by chance, is drawn without regard to what is known: TPE alone stays where it
-    was lucky at the first rung (Falkner et al. 2018, ICML, BOHB).
+    With ``hybrid`` one recipe in three, by chance, is drawn by what is known: TPE alone stays where it was lucky at the
+    first rung (Falkner et al. 2018, ICML, BOHB).
 
     Args:
         study: what is asked for.
@@ -125,19 +125,28 @@ def values(trials: Iterable[FrozenTrial]) -> dict[int, dict[int, float]]:
 def trainings(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Each training as one trial with all its values, for a sampler to learn from.
 
-    What failed for good has the values that it came to; without any it counts as the worst.
+    What failed for good has the values that it came to; without any it counts as the worst. What has just begun is
+    there without a value, so that others are not drawn next to it.
     """
-    known = [trial for trial in trials if trial.intermediate_values or gave_up(trial)]
-    drawn = {origin_of(trial): trial for trial in known}
+    drawn = {origin_of(trial): trial for trial in trials if trial.state == TrialState.RUNNING}
+    drawn |= {origin_of(trial): trial for trial in trials if trial.intermediate_values or gave_up(trial)}
+    failed = {origin_of(trial) for trial in trials if gave_up(trial)}
+    reached = values(trials)
+
+    def state(origin: int) -> TrialState:
+        if study.epochs[-1] in reached[origin]:
+            return TrialState.COMPLETE
+        return TrialState.PRUNED if reached[origin] or origin in failed else TrialState.RUNNING
+
     return [
         create_trial(
-            state=TrialState.COMPLETE if study.epochs[-1] in reached else TrialState.PRUNED,
-            value=reached.get(study.epochs[-1]),
+            state=state(origin),
+            value=reached[origin].get(study.epochs[-1]),
             params=drawn[origin].params,
             distributions=drawn[origin].distributions,
-            intermediate_values=reached,
+            intermediate_values=reached[origin],
         )
-        for origin, reached in sorted(values(known).items())
+        for origin in sorted(drawn)
     ]
 
 

@@ -58,7 +58,7 @@ class Study(BaseModel):
         maximise: the metric of the validation set that decides; one of which less is better is minimised.
         search: how recipes are found. ``grid`` tries every combination of choices; the others draw `trials` times:
             ``random``; ``tpe``, from what has done well, and stops at each epoch count all but the best so far;
-            ``promote``, at random, and ``hybrid``, as tpe, train to the first epoch count and let the best go on.
+            ``promote``, at random, and ``hybrid``, a third as tpe, train to the first count and let the best go on.
         halving: at each epoch count one in so many goes on.
         drop_dominated: whether nothing new is begun for a network that another is better than, by more than chance.
         trials: for each network; not for a grid.
