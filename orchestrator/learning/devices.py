@@ -11,8 +11,8 @@ import torch
 
 from orchestrator.errors import RecipeError, one_of
 
-# Weights that decay to nothing make numbers that a processor is ten times as slow with; they are taken for 0. Said here,
-# before there are threads: each takes it over from the one that starts it.
+# Weights that decay to nothing make numbers that a processor is ten times as slow with; they are taken for 0.
+# Said here, before there are threads: each takes it over from the one that starts it.
 torch.set_flush_denormal(True)
 
 
