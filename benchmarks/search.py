@@ -31,8 +31,8 @@ from orchestrator.studies.study import Study
 
 CURVES = Path(__file__).with_name("curves")
 WITHIN = 0.005
-RUNGS, MOST = [1, 2, 5, 10, 25, 50, 100, 250], 6
-"""Epoch counts, of which a search has the last so many that the recorded curves reach."""
+SHORT = [1, 2, 5]
+"""Epoch counts where the recorded curves are too short for two of the study's own."""
 
 Table = list[tuple[dict[str, Any], list[float]]]
 """Of each recipe of a network what was drawn, and its value after each epoch."""
@@ -158,7 +158,8 @@ def compare(title: str, tables: Mapping[str, Table], seeds: int) -> None:
     for name, (how, whole, stop) in SEARCHES.items():
         asked = {}
         for network, table in tables.items():
-            rungs = [each for each in RUNGS if each <= len(table[0][1])][-MOST:]
+            rungs = [each for each in base.epochs if each <= len(table[0][1])]
+            rungs = rungs if len(rungs) > 1 else SHORT
             own = {"search": how, "epochs": rungs[-1:] if whole else rungs, "trials": 10 * len(table)}
             asked[network] = base.model_copy(update=own)
         spent = [epochs(asked, tables, seed, stop) for seed in range(seeds)]
