@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.data.challenge import GROUND, SPACE, ImagingSet
 from orchestrator.data.simulation import simulate
@@ -17,6 +19,13 @@ ROOT = Path(__file__).parents[1]
 def ctrl_c_is_heard() -> None:
     """Undo what a shell does to commands in the background: the processes tests start would be deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def all_numbers_are_there() -> Iterator[None]:
+    """Undo what a command does to the process that it computes in: hypothesis draws numbers next to nothing, too."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -11,17 +11,17 @@ import torch
 
 from orchestrator.errors import RecipeError, one_of
 
-# Weights that decay to nothing make numbers that a processor is ten times as slow with; they are taken for 0.
-# Said here, before there are threads: each takes it over from the one that starts it.
-torch.set_flush_denormal(True)
-
 
 def choose(name: str | None = None) -> torch.device:
-    """The device asked for, or the best there is.
+    """The device asked for, or the best there is, for this process to compute on from now on.
+
+    Weights that decay to nothing make numbers that a processor is ten times as slow with. They are taken for 0 from
+    here on, by all threads if none has been started yet: each takes it over from the one that starts it.
 
     Raises:
         RecipeError: there is none of that name; it lists those there are.
     """
+    torch.set_flush_denormal(True)
     there = ["cpu"]
     if torch.backends.mps.is_available():
         there.insert(0, "mps")
