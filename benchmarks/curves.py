@@ -23,6 +23,7 @@ from orchestrator.data import cache, datasets
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.splits import split
 from orchestrator.errors import RecipeError
+from orchestrator.learning import devices
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import auc, roc
@@ -32,7 +33,7 @@ from orchestrator.studies import study as studies
 
 CURVES = Path(__file__).with_name("curves")
 DATA, SPLIT, SEED = "simulated-space-1500", "0.5/0.4/0.1", 1
-CPU = torch.device("cpu")
+CPU = devices.choose("cpu")
 
 
 def main() -> None:
