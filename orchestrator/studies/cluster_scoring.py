@@ -129,3 +129,4 @@ def score(order: Order, share: Share, kept: Parts, tell: Callable[[str], None]) 
         yield done
         if missing:
             begin(scorer)
+        del scorer  # with its last reference it ends, and makes room for one in the place of another that died

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def test_a_scoring_that_loses_a_node_gives_the_file_of_one_machine(
     kept = scoring.parts(loaded, source, CPU, many, {})
     order = cluster_scoring.Order(model, uri, listed, (), False, None, (loaded.digest, source.digest()))
     second = cluster.add_node(**NODE)
+    write = scorefile.Parts.write
+
+    def slowly(*part: Any) -> None:  # so that the loss is known before the other node has done all that is left
+        time.sleep(1.5)
+        write(*part)
+
+    monkeypatch.setattr(scorefile.Parts, "write", slowly)
     with studies_cluster.connected(cluster.address) as nodes, kept.opened(False, False):
         progress = cluster_scoring.score(order, studies_cluster.share_out(nodes, None, None), kept, told.append)
         assert [next(progress), next(progress)] == [0, 64]
