@@ -10,10 +10,8 @@ from pathlib import Path
 
 import torch
 from _machine import seconds, show
+from _sets import packed
 
-from orchestrator.data import cache
-from orchestrator.data.challenge import SPACE
-from orchestrator.data.simulation import simulate
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.recipe import recipe
 from orchestrator.learning.training import begin, train
@@ -29,12 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
         folder = Path(name)
-        for _ in simulate(folder / "set", SPACE, IMAGES, seed=1, workers=2):
-            pass
-        for _ in cache.build(folder / "set", "asinh", folder / "packed"):
-            pass
-        cutouts = cache.load(folder / "set", "asinh", folder / "packed")
-        assert cutouts is not None
+        cutouts = packed(folder, IMAGES, "asinh")
         settings = {"optimiser": "adam", "learning_rate": 5e-3, "weight_decay": 1.4e-3, "batch_size": 32}
         asked = recipe({"architecture": "lens_flow", "epochs": 1000, "normalisation": "asinh", **settings})
         rows = torch.arange(len(cutouts)).numpy()

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import torch
 from _machine import show
+from _sets import packed
 from _stores import mlflow_server
 
-from orchestrator.data import cache
-from orchestrator.data.challenge import SPACE
-from orchestrator.data.simulation import simulate
 from orchestrator.learning.recipe import recipe
 from orchestrator.studies import trial
 from orchestrator.studies.bench import Bench
@@ -31,12 +29,7 @@ def main() -> None:
     with ExitStack() as left, tempfile.TemporaryDirectory() as name:
         os.chdir(name)
         folder = Path(name)
-        for _ in simulate(folder / "set", SPACE, IMAGES, seed=1, workers=2):
-            pass
-        for _ in cache.build(folder / "set", "zscale", folder / "packed"):
-            pass
-        cutouts = cache.load(folder / "set", "zscale", folder / "packed")
-        assert cutouts is not None
+        cutouts = packed(folder, IMAGES, "zscale")
         rows = []
         server = left.enter_context(mlflow_server(folder))
         for place, uri in (("SQLite", f"sqlite:///{folder}/own.db"), ("a server", server), ("SQLite, again", None)):

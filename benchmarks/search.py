@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.studies import study as studies
 from orchestrator.studies.ranges import Interval, Range
-from orchestrator.studies.search import More, draw, next_step, origin_of, survives, until
+from orchestrator.studies.search import More, enqueue, next_step, origin_of, survives, until
 from orchestrator.studies.study import Study
 
 CURVES = Path(__file__).with_name("curves")
@@ -107,12 +107,8 @@ def search(asked: Mapping[str, Study], purse: Purse, seed: int, stop: Stop | Non
         if not left:
             return
         network = min(left, key=lambda each: (not isinstance(steps[each], More), len(known[each])))
-        study, step, trials, searched = asked[network], steps[network], known[network], searches[network]
-        if isinstance(step, More):
-            about = {"origin": origin_of(step.origin), "until": step.until}
-            searched.enqueue_trial(step.origin.params, user_attrs=about)
-        else:
-            searched.enqueue_trial(draw(study, network, trials, 1000 * seed))
+        study, trials, searched = asked[network], known[network], searches[network]
+        enqueue(study, network, steps[network], searched, 1000 * seed)
         trial = searched.ask()
         study.suggest(trial, network)
         origin, last = origin_of(trial), until(study, trial)

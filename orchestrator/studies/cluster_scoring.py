@@ -18,6 +18,7 @@ from orchestrator.data import sources
 from orchestrator.data.fits import Unit
 from orchestrator.data.sources import Source
 from orchestrator.errors import StudyError
+from orchestrator.learning import devices
 from orchestrator.reports.scorefile import Parts
 from orchestrator.studies.cluster import Share
 from orchestrator.studies.cluster_launcher import LIVES, TAKEN_ALONG, pause
@@ -68,7 +69,7 @@ class Scorer:
             raise StudyError(f"{self.folder}: no such folder on {host}: it has to be on every node of the cluster")
         os.chdir(self.folder)
         os.environ |= self.environment
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = devices.choose()
         store.connect(order.tracking_uri)
         model = at(models.load(order.model, device), order.model, order.prevalence)
         source = sources.find(order.data, model.set, order.units, resize=order.resize)

@@ -91,6 +91,15 @@ def until(study: Study, trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get("until", study.epochs[0] if study.search in LEGS else study.epochs[-1]))
 
 
+def enqueue(study: Study, architecture: str, step: Step, searched: optuna.Study, seed: int | None = None) -> None:
+    """Queue what is next, so that the study hands it out; see `draw` for the seed."""
+    if isinstance(step, More):
+        about = {"origin": origin_of(step.origin), "until": step.until}
+        searched.enqueue_trial(step.origin.params, user_attrs=about)
+    elif isinstance(step, New):
+        searched.enqueue_trial(draw(study, architecture, searched.get_trials(deepcopy=False), seed))
+
+
 def draw(study: Study, architecture: str, trials: Sequence[FrozenTrial], seed: int | None = None) -> dict[str, Any]:
     """A new recipe; after the same trainings it is the same, whether or not some of them were interrupted.
 

@@ -22,7 +22,7 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.domination import drop, dropped
-from orchestrator.studies.search import LEGS, More, New, Step, Wait, draw, next_step, origin_of, survives, until
+from orchestrator.studies.search import LEGS, More, Step, Wait, enqueue, next_step, origin_of, survives, until
 from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
@@ -109,11 +109,7 @@ def _train(
     watch: Watch,
     claim: Claim,
 ) -> None:
-    if isinstance(step, More):
-        about = {"origin": origin_of(step.origin), "until": step.until}
-        searched.enqueue_trial(step.origin.params, user_attrs=about)
-    elif isinstance(step, New):
-        searched.enqueue_trial(draw(study, architecture, searched.get_trials(deepcopy=False)))
+    enqueue(study, architecture, step, searched)
 
     def objective(trial: optuna.Trial) -> float:
         about = {**runs.process(), "origin": origin_of(trial), "until": until(study, trial)}
