@@ -40,7 +40,8 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
         click.echo()
     console.print(differences(found.metrics, "A", "B"))
     if found.objects:
-        click.echo(f"Both were tested on the same {found.objects:,} objects.")
+        how = ", by identifier and label: somebody else's scores come without pixels" if found.by_name else ""
+        click.echo(f"Both were tested on the same {found.objects:,} objects{how}.")
     else:
         click.echo("They were tested on different objects: what differs may be the objects, and has no interval.")
 

@@ -33,6 +33,8 @@ def table(
         if not cells:
             raise click.UsageError(f"no row of '{study}' was repeated with another seed")
         Console().print(scatter.as_table(cells))
+        for line in scatter.pooled(cells):
+            click.echo(f"{line}.")
         for line in scatter.lines(scatter.changes(cells)):
             click.echo(line)
         return

@@ -96,10 +96,8 @@ def train(
                 for epoch in training:
                     say(done + epoch.number, line=epoch_line(model, epoch, each.epochs))
             done += each.epochs
-    digests = {each.digest for each, _ in trainings}
-    rows = [
-        row for row in records.rows(study) if row.recipe in digests and row.dataset == cutouts[normalisation].digest
-    ]
+    done_in = {records.find_training(study, each, bench.data_digest, bench.test_digest) for each, _ in trainings}
+    rows = [row for row in records.rows(study) if row.trial in done_in]
     Console().print(tables.as_table(rows))
     click.echo(f"Recorded in {uri}; `orchestrator table --study {study}` compares all, `orchestrator ui` shows them.")
 

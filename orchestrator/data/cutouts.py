@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,26 @@ class Objects(NamedTuple):
 
     ids: NDArray[np.int64]
     content: NDArray[np.uint64]
+
+
+def names_digest(ids: Iterable[int | str], labels: NDArray[np.int8]) -> str:
+    """Sixteen hexadecimal digits, equal for the same identifiers with the same labels, in any order."""
+    return _digest(f"{each} {label}" for each, label in zip(ids, labels.tolist(), strict=True))
+
+
+def objects_digest(names: str, objects: Objects) -> str:
+    """Of the same objects with the same labels and the same pixels equal, in any order and however normalised.
+
+    Args:
+        names: their `names_digest`.
+        objects: which they are.
+    """
+    lines = (f"{each} {content:016x}" for each, content in zip(objects.ids, objects.content.tolist(), strict=True))
+    return f"pixels:{_digest([names, *lines])}"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
 def content_digest(raw: NDArray[np.float32]) -> int:

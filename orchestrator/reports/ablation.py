@@ -21,6 +21,7 @@ class Accuracy:
         model: the network.
         augment: ``all``, ``none``, or the transformations.
         seed: of the training.
+        data: digests of what it was trained and tested on; see `Trial.data`.
         training: accuracy by epoch on the training images, as they were seen in passing.
         validation: accuracy by epoch.
     """
@@ -28,6 +29,7 @@ class Accuracy:
     model: str
     augment: str
     seed: str
+    data: tuple[str, str]
     training: Curve
     validation: Curve
 
@@ -48,17 +50,18 @@ class Accuracy:
 
 
 def pairs(trials: Sequence[Trial]) -> list[Accuracy]:
-    """The trainings that have a partner with another augmentation and else the same settings, partners together."""
-    groups: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
+    """Trainings with a partner of another augmentation and else the same settings and data, partners together."""
+    groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
         if trial.extends is None:
             rest = {key: each for key, each in trial.settings.items() if key not in ("augment", "digest")}
-            groups.setdefault(tuple(sorted(rest.items())), []).append(trial)
+            groups.setdefault((trial.data, *sorted(rest.items())), []).append(trial)
     return [
         Accuracy(
             trial.model,
             trial.settings["augment"],
             trial.settings["seed"],
+            trial.data,
             trial.curves["accuracy"],
             trial.curves["val_accuracy"],
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.reports.results import Row
+from orchestrator.reports.results import Row, named
 from orchestrator.reports.tables import COLUMNS, table
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ class Cell:
     Attributes:
         name: of the network.
         epochs: of all of them.
-        count: how many there are.
+        seeds: of the repeats, which are as many.
+        data: digests of what all of them were trained and tested on; see `Row.data`.
+        selections: on how many selections of objects they were tested.
         mean: metric → mean over the repeats.
         deviation: metric → standard deviation, with one degree of freedom less than repeats.
         changes: metric → absolute differences of all pairs.
@@ -33,10 +35,17 @@ class Cell:
 
     name: str
     epochs: int
-    count: int
+    seeds: tuple[str, ...]
+    data: tuple[str, str]
+    selections: int
     mean: dict[str, float]
     deviation: dict[str, float]
     changes: dict[str, list[float]]
+
+    @property
+    def count(self) -> int:
+        """How many repeats there are."""
+        return len(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -49,19 +58,23 @@ class Change:
 
 
 def repeats(rows: Iterable[Row]) -> list[Cell]:
-    """Rows that differ in their seeds alone, together; a row without a repeat is in none."""
-    groups: dict[tuple[str, int, str], list[Row]] = {}
+    """Rows that differ in their seeds alone, together; a row without a repeat is in none.
+
+    Data and a set of its own to test on are the same for all; the part that is tested on is another where the seed
+    draws the split. What was recorded twice counts once.
+    """
+    groups: dict[tuple[str, int, str, tuple[str, str]], dict[str, Row]] = {}
     for row in rows:
         if row.epochs is not None:
-            groups.setdefault((row.name, row.epochs, row.family), []).append(row)
+            groups.setdefault((row.name, row.epochs, row.family, row.data), {})[row.recipe] = row
     return [
-        _cell(name, epochs, group)
-        for (name, epochs, _), group in sorted(groups.items())
-        if len({row.recipe for row in group}) > 1
+        _cell(name, epochs, data, list(group.values()))
+        for (name, epochs, _, data), group in sorted(groups.items())
+        if len(group) > 1
     ]
 
 
-def _cell(name: str, epochs: int, group: Sequence[Row]) -> Cell:
+def _cell(name: str, epochs: int, data: tuple[str, str], group: Sequence[Row]) -> Cell:
     values = {
         metric: [row.metrics[metric] for row in group]
         for metric in METRICS
@@ -70,7 +83,9 @@ def _cell(name: str, epochs: int, group: Sequence[Row]) -> Cell:
     return Cell(
         name,
         epochs,
-        len(group),
+        tuple(row.seed for row in group),
+        data,
+        len({row.tested for row in group}),
         {metric: float(np.mean(each)) for metric, each in values.items()},
         {metric: float(np.std(each, ddof=1)) for metric, each in values.items()},
         {metric: [abs(a - b) for a, b in itertools.combinations(each, 2)] for metric, each in values.items()},
@@ -98,6 +113,18 @@ def as_table(cells: Sequence[Cell]) -> Table:
         for first, values in ((about, cell.mean), (["  ±", "", ""], cell.deviation)):
             lines.append([*first, *(f"{values[metric]:.4f}" if metric in values else "-" for metric in METRICS)])
     return table(header, lines)
+
+
+def pooled(cells: Sequence[Cell]) -> list[str]:
+    """What was taken together, a line for each kind of repeats."""
+    several = len({cell.data for cell in cells}) > 1
+    names: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        data = f" ({named(cell.data)})" if several else ""
+        where = "the same objects" if cell.selections == 1 else f"{cell.selections} selections of objects"
+        seeds = ", ".join(dict.fromkeys(cell.seeds))
+        names.setdefault(f"seeds {seeds} on the same data{data}, tested on {where}", {})[cell.name] = None
+    return [f"{', '.join(each)}: {what}" for what, each in names.items()]
 
 
 def lines(found: dict[str, Change]) -> list[str]:

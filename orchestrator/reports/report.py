@@ -9,7 +9,7 @@ from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports import ablation, charts, execution, provenance, published, repeats, search, tables
 from orchestrator.reports import page as parts
 from orchestrator.reports.page import figure, small_print, table
-from orchestrator.reports.results import Results, Row, told_apart_by
+from orchestrator.reports.results import Results, Row, named, told_apart_by
 
 METRICS = {name: heading for name, (heading, _) in tables.COLUMNS.items() if name != "seconds_per_image"}
 
@@ -100,6 +100,7 @@ def _ablation(results: Results) -> tuple[str, str, str] | None:
         "network",
         "augmentation",
         "seed",
+        "data",
         "accuracy in training",
         "in validation",
         "gap",
@@ -107,14 +108,15 @@ def _ablation(results: Results) -> tuple[str, str, str] | None:
     ]
     lines = [
         [
-            *(each.model, each.augment, each.seed),
+            *(each.model, each.augment, each.seed, named(each.data)),
             *(f"{value:.4f}" for value in (*each.last, each.gap)),
             str(each.stops_improving),
         ]
         for each in pairs
     ]  # fmt: skip
     note = (
-        f"Trainings that differ in augmentation alone. Accuracies are means of the last {ablation.WIDTH} epochs, those"
+        "Trainings on the same data that differ in augmentation alone."
+        f" Accuracies are means of the last {ablation.WIDTH} epochs, those"
         " in training of the images as they were seen in passing, augmented and with dropout. Validation stops"
         f" improving (dotted) at the first epoch whose mean over {ablation.WIDTH} is within the noise of the highest."
     )
@@ -129,9 +131,9 @@ def _repeats(results: Results) -> tuple[str, str, str] | None:
     cells = repeats.repeats(results.rows)
     if not cells:
         return None
-    header = ["network", "epochs", "repeats", *METRICS.values()]
+    header = ["network", "epochs", "data", "repeats", *METRICS.values()]
     lines = [
-        [cell.name, str(cell.epochs), str(cell.count)]
+        [cell.name, str(cell.epochs), named(cell.data), str(cell.count)]
         + [f"{cell.mean[name]:.4f} ± {cell.deviation[name]:.4f}" if name in cell.mean else "-" for name in METRICS]
         for cell in cells
     ]
@@ -140,7 +142,7 @@ def _repeats(results: Results) -> tuple[str, str, str] | None:
         for name, each in repeats.changes(cells).items()
     ]
     note = (
-        "The same trainings with other seeds, or on other splits: mean and standard deviation. Below, the mean and the"
+        f"Mean and standard deviation of repeats. {'; '.join(repeats.pooled(cells))}. Below, the mean and the"
         " largest change between two repeats; the paper reports 0.96 % and 2.97 % for the Space set, 0.39 % and 2.99 %"
         " for the Ground set, without saying of which metric."
     )

@@ -11,6 +11,9 @@ from orchestrator.learning.metrics import sign
 RAW, EMA = "raw", "ema"
 """Which weights a row is of: the network's own, or their running average."""
 
+NAMES = "tested.names"
+"""Setting of a row: the digest of the identifiers and labels of the objects that it was tested on, without pixels."""
+
 Curve = list[tuple[int, float]]
 """Epoch and value, ascending."""
 
@@ -26,7 +29,8 @@ class Row:
         family: digest of the same without the seeds: repeats of one training share it.
         set: ``space`` or ``ground``.
         dataset: digest of what it was trained on.
-        tested: digest of the objects it was tested on: rows that share it are comparable.
+        tested: digest of the objects it was tested on, pixels and labels included: rows that share it are comparable.
+            Of somebody else's scores, and of rows from before pixels were included, the same as `names`.
         model: the network, or the name of somebody else's finder.
         epochs: None of somebody else's.
         weights: ``raw`` or ``ema``.
@@ -53,6 +57,24 @@ class Row:
         return self.model if self.weights == RAW else f"{self.model} {self.weights.upper()}"
 
     @property
+    def names(self) -> str:
+        """Digest of the identifiers and labels alone of the objects that it was tested on."""
+        return self.settings.get(NAMES, self.tested)
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Digests of the set it was trained on, and of the objects of a set of its own to test on, if there was one.
+
+        Equal of trainings on the same data, on whichever parts of it.
+        """
+        return self.dataset, self.tested if "test_dataset" in self.settings else ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is of somebody else's scores: of what pixels is not on record."""
+        return "dataset" not in self.settings
+
+    @property
     def seed(self) -> str:
         """Of the training; empty of somebody else's."""
         return self.settings.get("seed", "")
@@ -71,7 +93,7 @@ class Trial:
         run_id: where it is recorded.
         extends: run of the training that it went on from, or None.
         settings: of the recipe.
-        tags: the device, versions, commit, and what was decided on extending it.
+        tags: its data, the device, versions, commit, and what was decided on extending it.
         curves: metric → its curve; an extension's begins after the epochs of what it extends.
     """
 
@@ -80,6 +102,12 @@ class Trial:
     settings: Mapping[str, str]
     tags: Mapping[str, str]
     curves: Mapping[str, Curve]
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Digests of the set it was trained on, and of a set of its own to test on, if there was one."""
+        own = self.tags.get("test_dataset.digest", "") if "test_dataset" in self.tags else ""
+        return self.tags.get("dataset.digest", ""), own
 
     @property
     def model(self) -> str:
@@ -117,6 +145,11 @@ class Results:
     def maximise(self) -> str:
         """The metric that decides, of the validation set."""
         return f"val_{self.definition.get('maximise', 'auc')}"
+
+
+def named(data: tuple[str, str]) -> str:
+    """What something was trained on, and tested on if that is another set, by digests."""
+    return " tested on ".join(filter(None, data))
 
 
 def whole(trials: Sequence[Trial]) -> list[Trial]:
@@ -168,4 +201,4 @@ def told_apart_by(rows: Sequence[Row]) -> list[str]:
 
 
 def _is_note(key: str) -> bool:
-    return key.startswith(("timing.", "recipe.", "dataset.", "ensemble."))
+    return key.startswith(("timing.", "recipe.", "dataset.", "tested.", "ensemble."))

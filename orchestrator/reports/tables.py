@@ -68,7 +68,7 @@ def as_csv(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) ->
 
 def as_json(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
     """A list of objects, with every metric that was recorded, its interval too, and every digit."""
-    keys = ("set", "dataset", "recipe", "family", "tested", "model", "weights", "epochs", "seed", "run_id")
+    keys = ("set", "dataset", "recipe", "family", "tested", "names", "model", "weights", "epochs", "seed", "run_id")
     return json.dumps(
         [
             {
@@ -98,15 +98,16 @@ def notes(rows: Sequence[Row], beside: Beside = ()) -> list[str]:
         found.append(f"rows differ in {', '.join(varied)}; --format csv has a column for each")
     if len(datasets := {row.dataset for row in rows if row.epochs is not None}) > 1:
         found.append(f"rows come of {len(datasets)} states of the data; compare those of one (--format json names it)")
-    by_seed = {(row.seed, row.tested) for row in rows if row.epochs is not None}
-    if len({tested for _, tested in by_seed}) > 1:
-        found.append("seeds were tested on other selections of objects; what differs between them includes that")
-    ours = {row.tested for row in rows if row.epochs is not None}
-    found += [
-        f"{row.model} was scored on other objects than the rows of networks"
-        for row in rows
-        if row.epochs is None and row.tested not in ours
-    ]
+    ours = [row for row in rows if row.epochs is not None]
+    if len({row.tested for row in ours}) > 1:
+        found.append("rows were tested on other selections of objects; what differs between them includes that")
+    if len({row.tested == row.names for row in ours}) > 1:
+        found.append("older rows say by identifier and label alone what they were tested on; `compare` looks further")
+    for row in rows:
+        if row.foreign and row.names in {each.names for each in ours}:
+            found.append(f"{row.model} is of the same objects by identifier and label; its list has no pixels")
+        elif row.epochs is None and row.tested not in {each.tested for each in ours}:
+            found.append(f"{row.model} was scored on other objects than the rows of networks")
     if beside:
         trained = {
             (Path(row.settings["dataset"]).name, row.settings["split"]) for row in rows if "split" in row.settings

@@ -32,6 +32,16 @@ class Bench:
     experiment: str
     study: str
 
+    @property
+    def data_digest(self) -> str:
+        """Of the set that is trained on; however it is normalised, it is the same."""
+        return next(iter(self.cutouts.values())).digest
+
+    @property
+    def test_digest(self) -> str | None:
+        """Of the set of its own to test on, or None."""
+        return next(iter(self.test.values())).digest if self.test else None
+
     def tested(self, recipe: Recipe) -> Cutouts:
         """The set that a training is tested on; the very one it is trained on where there is no other."""
         return (self.test or self.cutouts)[recipe.normalisation]

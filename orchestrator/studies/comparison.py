@@ -49,7 +49,8 @@ class Comparison:
         other: the second.
         settings: what differs → its two values.
         metrics: name → its difference.
-        objects: how many both were tested on; 0 where they were tested on different ones.
+        objects: how many both were tested on; 0 where they were not the same by identifier, label and pixels.
+        by_name: whether these are the same by identifier and label alone, since one is of somebody else's scores.
     """
 
     one: Row
@@ -57,6 +58,7 @@ class Comparison:
     settings: Mapping[str, tuple[str, str]]
     metrics: Mapping[str, Difference]
     objects: int
+    by_name: bool
 
 
 def compare(one: str, other: str) -> Comparison:
@@ -80,7 +82,7 @@ def compare(one: str, other: str) -> Comparison:
     }
     intervals: dict[str, tuple[float, float]] = {}
     objects = 0
-    if rows[0].tested == rows[1].tested:
+    if on_same_objects(*rows):
         ids, labels, *scores = paired_scores(*rows)
         drawn = paired_differences(labels, *scores, halves=(rows[0].half, rows[1].half))
         intervals, objects = {name: interval(each) for name, each in drawn.items()}, len(ids)
@@ -89,7 +91,18 @@ def compare(one: str, other: str) -> Comparison:
         for name in METRICS
         if all(name in row.metrics and np.isfinite(row.metrics[name]) for row in rows)
     }
-    return Comparison(*rows, differing, metrics, objects)
+    return Comparison(*rows, differing, metrics, objects, any(row.foreign for row in rows))
+
+
+def on_same_objects(one: Row, other: Row) -> bool:
+    """Whether two rows are of the same objects: identifiers, labels and pixels.
+
+    Somebody else's scores come without pixels: identifiers and labels decide. What is not on record is not the same.
+    """
+    if one.names != other.names or one.foreign or other.foreign:
+        return one.names == other.names
+    found = records.tested(one)
+    return found is not None and found == records.tested(other)
 
 
 def paired_scores(

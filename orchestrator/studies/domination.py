@@ -93,7 +93,7 @@ def _standing(searched: optuna.Study, count: int) -> int:
 
 def _margin(row: Row, first: Row, maximise: str) -> Margin | None:
     """None where they were not validated on the same objects."""
-    if not all(artifacts.has(each.run_id, VALIDATION) for each in (row, first)):
+    if row.dataset != first.dataset or not all(artifacts.has(each.run_id, VALIDATION) for each in (row, first)):
         return None
     one, other = (artifacts.scores(each.run_id, VALIDATION) for each in (row, first))
     order, its = np.argsort(one.ids), np.argsort(other.ids)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from orchestrator.data.cutouts import Cutouts
@@ -92,7 +91,7 @@ def _members(plan: Plan) -> list[Member]:
     chosen: dict[tuple[str, ...], Member] = {}
     for row in ranked:
         recipe = records.recipe_of(row.trial)
-        chosen.setdefault((recipe.digest_without("epochs"), row.dataset, row.tested), (row, recipe))
+        chosen.setdefault((recipe.digest_without("epochs"), *_data(row)), (row, recipe))
         if len(chosen) == plan.top:
             break
     else:
@@ -110,7 +109,13 @@ def _members(plan: Plan) -> list[Member]:
 
 def _ground(member: Member) -> tuple[str, str, str]:
     row, recipe = member
-    return row.set, row.dataset, f"{recipe.split} seed {recipe.splitting}, tested on {row.tested}"
+    data, tested = _data(row)
+    return row.set, data, f"{recipe.split} seed {recipe.splitting}, tested on {tested}"
+
+
+def _data(row: Row) -> tuple[str, str]:
+    """Digests of what it was trained and tested on."""
+    return row.dataset, records.tested(row) or row.tested
 
 
 def _called(row: Row) -> str:
@@ -131,7 +136,7 @@ def _record(
     trained, tested = sets[0], sets[-1]
     parts = split(trained.labels, recipe.split, recipe.splitting)
     test_rows = parts.test if tested is trained else np.flatnonzero(tested.labels >= 0)
-    if (trained.digest, _tested(tested, test_rows)) != (best.dataset, best.tested):
+    if (trained.digest, runs.tested_on(tested, test_rows)["tested"]) != _data(best):
         raise DataError(f"{trained.root}: not the objects that '{plan.study}' was trained and tested on any more")
 
     labels = trained.labels[parts.validation]
@@ -151,13 +156,13 @@ def _record(
     slower = _times_slower(finder, models.load(first, device).finder, tested, device)
     candidate = Candidate(f"ensemble {plan.name}", _logit(finder), exported, about, {"times_slower": slower})
 
-    def begin(tested_on: str) -> str:
+    def begin(tested_on: Mapping[str, str]) -> str:
         run_id = runs.begin(records.experiment(best.run_id), "row", f"ensemble {plan.name}", study=plan.study)
         data = {
             key: value for key, value in best.settings.items() if key in ("dataset", "dataset.digest", "test_dataset")
         }
         own = {"recipe.digest": digest, "ensemble.members": " ".join(row.run_id for row, _ in members)}
-        runs.log_params(run_id, {"model": "ensemble", "how": plan.name, "tested": tested_on, **data, **own})
+        runs.log_params(run_id, {"model": "ensemble", "how": plan.name, **tested_on, **data, **own})
         runs.log_tags(run_id, {"set": best.set})
         artifacts.log_objects(
             run_id, "trained_on.npz", trained.objects(np.concatenate([parts.train, parts.validation]))
@@ -166,10 +171,6 @@ def _record(
         return run_id
 
     return put_on_record(candidate, tested, test_rows, device, begin)
-
-
-def _tested(cutouts: Cutouts, rows: NDArray[np.int64]) -> str:
-    return runs.tested_digest(cutouts.ids[rows].tolist(), cutouts.labels[rows])
 
 
 def _uri(row: Row) -> str:

@@ -124,11 +124,8 @@ def log_scored(
     """
     ids, labels = cutouts.ids[rows], cutouts.labels[rows]
     known = labels >= 0
-    tested = runs.tested_digest(ids[known].tolist(), labels[known])
-    runs.log_params(
-        run_id,
-        {"dataset": str(cutouts.root), "dataset.digest": cutouts.digest, "tested": tested, "half": str(at_half)},
-    )
+    data = {"dataset": str(cutouts.root), "dataset.digest": cutouts.digest, "half": str(at_half)}
+    runs.log_params(run_id, data | runs.tested_on(cutouts, rows[known]))
     runs.log_tags(run_id, {"set": cutouts.set.name})
     runs.log_dataset(run_id, cutouts, "evaluation")
     metrics: dict[str, float] = {}

@@ -159,13 +159,18 @@ def bench(trial: Trial, device: torch.device, open_set: Callable[[str], Cutouts]
     """What a finished training shared with others, opened again.
 
     Raises:
-        DataError: the set is gone, or is another one now.
+        DataError: a set is gone, or is another one now.
     """
     about = trial.tags
-    cutouts = open_set(about["dataset"])
-    if cutouts.digest != about["dataset.digest"]:
-        raise DataError(f"{cutouts.root}: has changed since {trial.run_id} was trained on it")
-    tested = open_set(about["test_dataset"]) if "test_dataset" in about else None
+
+    def same(key: str, done: str) -> Cutouts:
+        found = open_set(about[key])
+        if found.digest != about[f"{key}.digest"]:
+            raise DataError(f"{found.root}: has changed since {trial.run_id} was {done} on it")
+        return found
+
+    cutouts = same("dataset", "trained")
+    tested = same("test_dataset", "tested") if "test_dataset" in about else None
     each = trial.settings["normalisation"]
     return Bench(
         {each: cutouts}, {each: tested} if tested else None, device, records.experiment(trial.run_id), about["study"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.data.cutouts import names_digest
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
 from orchestrator.learning.bootstrap import intervals
@@ -25,9 +26,9 @@ def record(name: str, study: str, scores: Scores, curve: Roc) -> str:
     rows = records.rows(study)
     if name in {row.model for row in rows}:
         raise TrackingError(f"{name}: the table of '{study}' has rows of that name (--log takes any other)")
-    tested = runs.tested_digest(scores.ids, scores.labels)
+    names = names_digest(scores.ids, scores.labels)
     experiment = records.experiment(rows[0].run_id)
-    run_id = runs.begin_foreign_row(experiment, study, name, rows[0].set, tested, curve.half)
+    run_id = runs.begin_foreign_row(experiment, study, name, rows[0].set, names, curve.half)
     with runs.running(run_id):
         runs.log_metrics(run_id, measure_curve(curve))
         runs.log_intervals(run_id, intervals(curve))

@@ -158,8 +158,7 @@ def _counterparts(
         return
     definition = {key: each for key, each in old.user_attrs["definition"].items() if key in Study.model_fields}
     before = Study.model_validate({**definition, "name": old.study_name, "architectures": [architecture]})
-    digest = next(iter(bench.cutouts.values())).digest
-    if old.user_attrs["definition"]["data_digest"] != digest:
+    if old.user_attrs["definition"]["data_digest"] != bench.data_digest:
         return
     for training in trainings:
         found = fits(before, study, architecture, training)
@@ -169,8 +168,7 @@ def _counterparts(
 
 def _run(old: optuna.Study, recipe: Recipe, bench: Bench) -> str | None:
     name = old.study_name.rpartition("/")[0]
-    cutouts = bench.cutouts[recipe.normalisation]
-    return records.find_training(name, recipe, cutouts.digest, bench.tested(recipe).digest)
+    return records.find_training(name, recipe, bench.data_digest, bench.test_digest)
 
 
 def _copy(

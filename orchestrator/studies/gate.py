@@ -19,7 +19,7 @@ from orchestrator.learning.gate import FEWEST, Check, Gate, metric_checks
 from orchestrator.learning.metrics import Roc, measure_curve, roc
 from orchestrator.learning.timing import time_network
 from orchestrator.reports.results import Row
-from orchestrator.studies.comparison import Difference, paired_scores
+from orchestrator.studies.comparison import Difference, on_same_objects, paired_scores
 from orchestrator.tracking import artifacts, models, records
 from orchestrator.tracking.models import Model
 from orchestrator.tracking.registry import Version
@@ -194,7 +194,7 @@ def _pair(
         artifacts.objects(run, f"{name}.npz") or Objects(np.empty(0, np.int64), np.empty(0, np.uint64))
         for run, name in ((row.run_id, "tested_on"), (row.run_id, "trained_on"), (against.run_id, "trained_on"))
     )
-    if data is None and other.tested == row.tested:
+    if data is None and on_same_objects(other, row):
         ids, labels, *scores = paired_scores(other, row)
         spoilt = tested.ids[np.isin(tested.content, seen.content)]
         kept = ~np.isin(np.array(ids, np.int64), spoilt)

@@ -80,8 +80,8 @@ def _record(
     validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, bench.device, rows=own))
     candidate = Candidate(title, network, finder, about, known, epochs, {VALIDATION: validated})
 
-    def begin(digest: str) -> str:
-        return runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, tested, digest, weights)
+    def begin(on: Mapping[str, str]) -> str:
+        return runs.begin_row(bench.experiment, trial, bench.study, recipe, epochs, trained, tested, on, weights)
 
     put_on_record(candidate, tested, bench.tested_rows(recipe, parts), bench.device, begin)
 
@@ -114,7 +114,7 @@ def put_on_record(
     tested: Cutouts,
     rows: NDArray[np.int64],
     device: torch.device,
-    begin: Callable[[str], str],
+    begin: Callable[[Mapping[str, str]], str],
 ) -> str:
     """Test a candidate, and record all that a line of the table needs.
 
@@ -123,7 +123,7 @@ def put_on_record(
         tested: the set it is tested on.
         rows: which of its objects.
         device: where to compute.
-        begin: starts the run, given `tested_digest` of these objects.
+        begin: starts the run, given `orchestrator.tracking.runs.tested_on` of these objects.
 
     Returns:
         The run.
@@ -133,7 +133,7 @@ def put_on_record(
     curve = roc(labels, logits)
     timing, how = time_per_image(network, tested, device)
     columns = {name: values[rows][labels == 1] for name, values in tested.columns.items()}
-    run_id = begin(runs.tested_digest(tested.ids[rows].tolist(), labels))
+    run_id = begin(runs.tested_on(tested, rows))
     with runs.running(run_id):
         models.log(run_id, candidate.finder, tested.set, candidate.about)
         measured = {**timing, **_as_recorded(run_id, network, tested, device)}

@@ -43,7 +43,7 @@ def _open(study: Study, architecture: str, storage: Storage, bench: Bench) -> op
         study_name=f"{study.name}/{architecture}", storage=storage, direction=study.direction, load_if_exists=True
     )
     definition = study.model_dump(mode="json", exclude=NOT_OF_TRAININGS)
-    definition["data_digest"] = next(iter(bench.cutouts.values())).digest
+    definition |= {"data_digest": bench.data_digest, "test_data_digest": bench.test_digest}
     stored = searched.user_attrs.get("definition")
     if stored is None:
         if study.search == "grid":
@@ -51,13 +51,17 @@ def _open(study: Study, architecture: str, storage: Storage, bench: Bench) -> op
                 searched.enqueue_trial(combination, skip_if_exists=True)
         searched.set_user_attr("definition", definition)  # last, so that a kill before it costs nothing
         return searched
-    before, now = _flat(stored), _flat(definition)
+    # Of what was begun before it was kept, today's set to test on is taken for that which it was begun with.
+    whole = {"test_data_digest": bench.test_digest, **stored}
+    before, now = _flat(whole), _flat(definition)
     for key in dict.fromkeys((*now, *before)):
         if before.get(key) != now.get(key):
             raise StudyError(
                 f"study '{study.name}' was begun with {key} = {before.get(key)!r}, and it is {now.get(key)!r} now;"
                 " put it back, or begin another study with what is done of it by --fork NAME"
             )
+    if whole != stored:
+        searched.set_user_attr("definition", whole)
     return searched
 
 

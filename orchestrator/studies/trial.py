@@ -76,7 +76,7 @@ def run(
             run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation]))
         )
         artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
-    checkpoint = _checkpoint(recipe, bench, cutouts)
+    checkpoint = _checkpoint(recipe, bench)
     batches = Batches(
         cutouts.pixels,
         cutouts.labels,
@@ -138,8 +138,10 @@ def catch_up(run_id: str, notes: Mapping[str, Any]) -> None:
         runs.log_metrics(run_id, metrics, number)
 
 
-def _checkpoint(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Path:
-    return CHECKPOINTS / bench.study / f"{recipe.digest}-{cutouts.digest}.pt"
+def _checkpoint(recipe: Recipe, bench: Bench) -> Path:
+    """Named for all that decides the rows of a training."""
+    decides = (recipe.digest, bench.data_digest, bench.test_digest)
+    return CHECKPOINTS / bench.study / f"{'-'.join(filter(None, decides))}.pt"
 
 
 def _resume(
@@ -150,14 +152,14 @@ def _resume(
     Else a new one, or one that goes on from another, and no run.
     """
     bands, size = cutouts.pixels.shape[1], cutouts.pixels.shape[-1]
-    training, checkpoint = begin(recipe, bands, size, bench.device), _checkpoint(recipe, bench, cutouts)
+    training, checkpoint = begin(recipe, bands, size, bench.device), _checkpoint(recipe, bench)
     if checkpoint.exists() and not runs.attached():
         notes = restore(training, checkpoint)
         if records.exists(str(notes["run_id"])):  # else it was recorded in another store, or deleted since
             return training, str(notes["run_id"]), notes
         training = begin(recipe, bands, size, bench.device)
-    tested = bench.tested(recipe)
-    known = None if runs.attached() else records.find_training(bench.study, recipe, cutouts.digest, tested.digest)
+    data, test = bench.data_digest, bench.test_digest
+    known = None if runs.attached() else records.find_training(bench.study, recipe, data, test)
     if known or extends:
         with tempfile.TemporaryDirectory() as folder:
             restore(training, artifacts.download(known or str(extends), CHECKPOINT, Path(folder)))

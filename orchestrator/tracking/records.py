@@ -6,6 +6,7 @@ import functools
 import json
 from typing import Any, NamedTuple
 
+from orchestrator.data.cutouts import objects_digest
 from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
@@ -47,12 +48,21 @@ def find_row(trial: str, epochs: int, weights: str = RAW) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
-def find_training(study: str, recipe: Recipe, dataset: str, tested: str) -> str | None:
-    """The run of a training of a study that was finished or stopped, by its recipe and the digests of its data."""
+def find_training(study: str, recipe: Recipe, dataset: str, test: str | None) -> str | None:
+    """The run of a training of a study that was finished or stopped, by all that decides its rows.
+
+    Args:
+        study: its name.
+        recipe: of the training.
+        dataset: digest of what it is trained on.
+        test: digest of the set of its own that it is tested on, or None.
+    """
     query = f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'"
-    digests = {"recipe.digest": recipe.digest, "dataset.digest": dataset, "test_dataset.digest": tested}
+    digests = {"recipe.digest": recipe.digest, "dataset.digest": dataset, "test_dataset.digest": test or dataset}
     found = search(query + "".join(f" and params.`{key}` = '{value}'" for key, value in digests.items()))
-    return str(found[0].info.run_id) if found else None
+    # The whole of a set that it is trained on too is another test than a part of it.
+    alike = (run for run in found if ("test_dataset" in run.data.params) == (test is not None))
+    return next((str(run.info.run_id) for run in alike), None)
 
 
 def epoch(run_id: str, number: int) -> Epoch:
@@ -100,6 +110,17 @@ def row(run_id: str) -> Row:
             " (`orchestrator table --study NAME --format csv` names the runs of rows)"
         )
     return _row(run)
+
+
+def tested(row: Row) -> str | None:
+    """Digest of the objects that a row was tested on, with pixels; None where the pixels are not on record.
+
+    Rows from before the pixels were included have a list of their objects beside them.
+    """
+    if row.tested != row.names:
+        return row.tested
+    found = artifacts.objects(row.run_id, "tested_on.npz")
+    return objects_digest(row.names, found) if found else None
 
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:

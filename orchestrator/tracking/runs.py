@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -17,7 +16,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator import __version__
-from orchestrator.data.cutouts import Cutouts
+from orchestrator.data.cutouts import Cutouts, names_digest, objects_digest
 from orchestrator.learning.devices import describe
 from orchestrator.learning.recipe import Recipe
-from orchestrator.reports.results import RAW
+from orchestrator.reports.results import NAMES, RAW
 from orchestrator.tracking import artifacts
 from orchestrator.tracking.store import MlflowClient, MlflowException, briefly, mlflow
 
@@ -127,7 +126,7 @@ def begin_row(
     epochs: int,
     cutouts: Cutouts,
     test_set: Cutouts,
-    tested: str,
+    tested: Mapping[str, str],
     weights: str = RAW,
 ) -> str:
     """Start the run of one line of the table of results.
@@ -140,31 +139,31 @@ def begin_row(
         epochs: how many are done.
         cutouts: trained on.
         test_set: where the objects tested on are.
-        tested: `tested_digest` of the objects tested on.
+        tested: `tested_on` of the objects tested on.
         weights: whose the row is.
     """
     name = f"{recipe.architecture} {epochs}" + ("" if weights == RAW else f" {weights}")
     run_id = begin(experiment, "row", name, parent=trial, study=study)
     own = {key: value for key, value in recipe.settings().items() if key not in ("architecture", "epochs")}
     digests = {"recipe.digest": recipe.digest, "recipe.family": recipe.family}
-    params = {"model": recipe.architecture, "epochs": str(epochs), "weights": weights, "tested": tested, **own}
+    params = {"model": recipe.architecture, "epochs": str(epochs), "weights": weights, **tested, **own}
     if test_set is not cutouts:
         params["test_dataset"] = str(test_set.root)
     _log(run_id, params={**params, **digests, **_dataset(cutouts)}, tags={"set": cutouts.set.name})
     return run_id
 
 
-def begin_foreign_row(experiment: str, study: str, model: str, imaging: str, tested: str, half: float) -> str:
-    """Start the run of a line for somebody else's scores."""
+def begin_foreign_row(experiment: str, study: str, model: str, imaging: str, names: str, half: float) -> str:
+    """Start the run of a line for somebody else's scores, of whose objects the `names_digest` is all there is."""
     run_id = begin(experiment, "row", model, study=study)
-    _log(run_id, params={"model": model, "tested": tested, "half": str(half)}, tags={"set": imaging})
+    _log(run_id, params={"model": model, "tested": names, "half": str(half)}, tags={"set": imaging})
     return run_id
 
 
-def tested_digest(ids: Iterable[int | str], labels: NDArray[np.int8]) -> str:
-    """Sixteen hexadecimal digits, equal where the same objects with the same labels were tested on."""
-    lines = sorted(f"{each} {label}" for each, label in zip(ids, labels.tolist(), strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def tested_on(cutouts: Cutouts, rows: NDArray[np.int64]) -> dict[str, str]:
+    """What a result says of the objects it is of: their digest, and that of their identifiers and labels alone."""
+    names = names_digest(cutouts.ids[rows].tolist(), cutouts.labels[rows])
+    return {"tested": objects_digest(names, cutouts.objects(rows)), NAMES: names}
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:

@@ -159,8 +159,11 @@ def test_somebody_elses_finder_stands_in_the_table(call: Call, inside: Path, tmp
     labels, values = np.loadtxt(scores, delimiter=",", skiprows=1, usecols=(1, 3)).T
     assert finder["auc"] == pytest.approx(roc_auc_score(labels, values))
     assert finder["tpr"] == pytest.approx(rows[0]["tpr"])  # at probability 0.5, not at score 0
-    assert finder["tested"] == rows[0]["tested"]
+    assert finder["names"] == rows[0]["names"]
+    assert finder["tested"] != rows[0]["tested"]  # a list has no pixels
+    assert "a_finder is of the same objects by identifier and label" in call("table", "--study", "tiny").stdout
     told = call("compare", rows[0]["run_id"], finder["run_id"]).stdout
+    assert "the same 40 objects, by identifier and label: somebody else's scores come without pixels" in told
     assert "+0.0000 to +0.0000" in told
     assert "has rows of that name" in call("metrics", str(scores), *options, expect=2).stderr
     assert "go together" in call("metrics", str(scores), "--log", "x", expect=2).stderr

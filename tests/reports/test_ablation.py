@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,14 @@ def test_only_trainings_that_differ_in_augmentation_alone_are_paired() -> None:
     ])  # fmt: skip
     assert [(each.augment, each.seed) for each in found] == [("all", "1"), ("none", "1")]
     assert [each.gap for each in found] == pytest.approx([0.02, 0.19])
+
+
+@pytest.mark.parametrize("digest", ["dataset.digest", "test_dataset.digest"])
+def test_trainings_on_other_data_are_not_paired(digest: str) -> None:
+    about = {"dataset.digest": "one", "test_dataset": "there", "test_dataset.digest": "its"}
+    first, second = (replace(trial(each, 0.9, 0.8), tags=about) for each in ("all", "none"))
+    assert len(pairs([first, second])) == 2
+    assert pairs([first, replace(second, tags={**about, digest: "another"})]) == []
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])

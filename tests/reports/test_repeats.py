@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.reports.repeats import changes, lines, repeats
+from orchestrator.reports.repeats import changes, lines, pooled, repeats
 from tests.reports.test_tables import row
 
 ROWS = [
@@ -37,3 +37,25 @@ def test_the_mean_and_the_largest_change_are_over_all_pairs() -> None:
 def test_a_training_that_was_recorded_twice_is_no_repeat() -> None:
     twice = [row("a", "lens_flow", 5, {"auc": 0.8}), row("b", "lens_flow", 5, {"auc": 0.8}, recipe="recipe a")]
     assert repeats(twice) == []
+
+
+def test_only_trainings_on_the_same_data_are_repeats_and_it_is_said_what_was_taken_together() -> None:
+    split = [row("a", "lens_flow", 5, {"auc": 0.8}, tested="1"), row("b", "lens_flow", 5, {"auc": 0.9}, tested="2")]
+    (cell,) = repeats(split)
+    assert (cell.count, cell.selections) == (2, 2)  # the seed draws the split, too
+    assert pooled([cell]) == ["lens_flow: seeds 1 on the same data, tested on 2 selections of objects"]
+    elsewhere = [row(name, "lens_flow", 5, {"auc": 0.1}, dataset="other") for name in "cd"]
+    assert [each.mean["auc"] for each in repeats([*split, *elsewhere])] == pytest.approx([0.85, 0.1])
+    assert repeats([split[0], elsewhere[0]]) == []
+    own = {**split[0].settings, "test_dataset": "there"}
+    apart = [row(name, "lens_flow", 5, {}, tested=name, settings=own) for name in "ef"]
+    assert repeats(apart) == []  # two sets to test on
+    alike = [row(name, "lens_flow", 5, {"auc": 0.5}, tested="e", settings=own) for name in "ef"]
+    assert "lens_flow: seeds 1 on the same data (0123 tested on e), tested on the same objects" in pooled(
+        repeats([*split, *alike])
+    )
+
+
+def test_a_training_that_was_recorded_twice_counts_once_among_its_repeats() -> None:
+    (cell,) = repeats([*ROWS[:2], row("h", "lens_flow", 5, {"auc": 0.83, "tpr0": 0.3}, recipe="recipe b")])
+    assert (cell.count, cell.mean["auc"]) == (2, pytest.approx(0.815))

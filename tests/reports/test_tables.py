@@ -97,10 +97,17 @@ def test_notes_say_what_keeps_numbers_from_being_compared() -> None:
     assert notes(ROWS) == []
     other_data = row("c", "lens_flow", 5, {}, dataset="89ab")
     other_split = row("d", "lens_flow", 5, {}, tested="cdef", settings={**ROWS[1].settings, "seed": "2"})
+    before = row("f", "lens_flow", 5, {}, tested="pixels:4567", settings={**ROWS[1].settings, "tested.names": "4567"})
     finder = row("e", "a_finder", None, {}, tested="0000", settings={})
+    same = row("g", "its_finder", None, {}, tested="4567", settings={})
     assert "2 states of the data" in notes([*ROWS, other_data])[0]
     assert "other selections" in notes([*ROWS, other_split])[0]
     assert "a_finder was scored on other objects" in notes([*ROWS, finder])[0]
+    assert (
+        "its_finder is of the same objects by identifier and label; its list has no pixels" in notes([*ROWS, same])[0]
+    )
+    assert "older rows say by identifier and label alone" in notes([*ROWS, before])[1]
+    assert "tested" not in "".join(settings(before))
     ours, paper, challenge = notes(ROWS, [read("paper", "space"), read("challenge", "space")])
     assert "mine split 0.7/0.1/0.2" in ours
     assert "1,001 thresholds" in paper
