@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,9 +18,15 @@ NAMED = 5
 @click.command()
 @click.argument("scores", type=click.Path(path_type=Path))
 @click.option("--labels", type=click.Path(path_type=Path), metavar="KEY", help="File with the labels, if another.")
-@click.option("--label", default="is_lens", metavar="COLUMN", help="Labels: 1 a lens, 0 none; no_source the other way.")
+@click.option(
+    "--label",
+    metavar="COLUMN",
+    help="Labels: 1 a lens, 0 none; no_source the other way.  [default: is_lens, no_source]",
+)
 @click.option("--score", default="logit", metavar="COLUMN", help="Scores: higher is more lens-like.")
-@click.option("--id", "identifier", default="ID", metavar="COLUMN", help="Identifiers, in both files.")
+@click.option(
+    "--id", "identifier", default="ID", metavar="COLUMN", help="Identifiers, in both files; in one without it, ID."
+)
 @click.option(
     "--scale", type=click.Choice(["auto", "probability", "logit"]), default="auto",
     help="auto: probabilities if all lie from 0 to 1.",
@@ -31,7 +39,7 @@ NAMED = 5
 def metrics(
     scores: Path,
     labels: Path | None,
-    label: str,
+    label: str | None,
     score: str,
     identifier: str,
     scale: str,
@@ -41,7 +49,7 @@ def metrics(
     tracking_uri: str | None,
     as_json: bool,
 ) -> None:
-    """Measure a list of scores, CSV or Parquet, with the same exact metrics and their confidence intervals."""
+    """Measure a list of scores, CSV or any other table, with the same exact metrics and their confidence intervals."""
     from orchestrator.data import scorelist
     from orchestrator.learning.bootstrap import intervals
     from orchestrator.learning.metrics import GRIDS, measure_curve, measure_on_grid, roc
@@ -69,7 +77,7 @@ def metrics(
     left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}
     if as_json:
         told = {"lenses": curve.positives, "others": curve.negatives, **values, "intervals": limits, "grids": walked}
-        click.echo(json.dumps({**told, "left_out": left_out}, indent=1))
+        click.echo(json.dumps(_without_nan({**told, "left_out": left_out}), indent=1))
         return
     click.echo(
         f"{curve.positives:,} lenses, {curve.negatives:,} others; {'probabilities' if probabilities else 'logits'}"
@@ -77,7 +85,20 @@ def metrics(
     for what, ids in left_out.items():
         if ids:
             click.echo(f"  {len(ids):,} {what}: {', '.join(ids[:NAMED])}{', …' if len(ids) > NAMED else ''}")
+    if not (curve.positives and curve.negatives):
+        click.echo(
+            f"  no {'others' if curve.positives else 'lenses'}: what needs them is not defined, and shown as nan"
+        )
     for line in tables.lines(values, limits):
         click.echo(line)
     for mode, found in walked.items():
         click.echo(f"{mode}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+
+
+def _without_nan(told: Any) -> Any:
+    """The same with null for what is not defined, as JSON has no NaN."""
+    if isinstance(told, dict):
+        return {key: _without_nan(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [_without_nan(value) for value in told]
+    return None if isinstance(told, float) and math.isnan(told) else told

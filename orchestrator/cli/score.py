@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     metavar="PATH",
     required=True,
-    help="A folder of FITS files, a list of them (.txt), a catalogue with their paths (.csv, .parquet, .fits), or a"
-    " stack of images (.h5).",
+    help="A folder of FITS files, a list of them (.txt), a catalogue with their paths (CSV, TSV, ECSV, VOTable, FITS or"
+    " Parquet), or a stack of images (.h5).",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write: .parquet or .csv."
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @options.prevalence
 @click.option("--top", type=click.IntRange(1), help="Write a page with pictures of so many best candidates too.")
 @click.option("--overwrite", is_flag=True, help="Replace --out, and what another scoring began there.")
-@click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and data.")
+@click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and files.")
 @options.engine
 @options.address
 @options.device
@@ -56,8 +56,8 @@ def score(
     """Score cutouts by the thousand or million, and rank them.
 
     A cutout that cannot be scored is a row that says why. With --prevalence, probabilities are at that share of lenses;
-    logits and ranks stay. An interrupted scoring goes on when the command is given
-    again.
+    logits and ranks stay. An interrupted scoring goes on when the command is given again, and scores anew where files
+    have changed. Beside a CSV, FILE.csv.json says what it was made of.
     """
     import torch
 

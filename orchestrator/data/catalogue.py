@@ -9,7 +9,7 @@ They lie in the root or in any of its data folders.
 
 from __future__ import annotations
 
-import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, data_folders
+from orchestrator.data.columns import LABELS, Column
+from orchestrator.data.tables import Table
 from orchestrator.errors import DataError
 
 TRUTH = "truth.csv"
-
-LABELS = {"is_lens": {"0": 0, "1": 1}, "no_source": {"0": 1, "1": 0}}
-"""Label column → its values → 1 for a lens."""
 
 
 @dataclass(frozen=True)
@@ -65,61 +64,38 @@ def read_labels(root: Path, imaging: ImagingSet) -> Catalogue:
     return catalogue
 
 
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Read a CSV file, header and all: the number and the cells of each line that is neither empty nor a comment.
-
-    Raises:
-        DataError: it cannot be read, or is no CSV.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    return [
-        (number, _cells(line, f"{path}:{number}"))
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-
-
 def _read(path: Path, into: Catalogue) -> None:
-    rows = read_rows(path)
-    names = rows[0][1] if rows else []
-    header = [name.lower() for name in names]
-    label = next((name for name in LABELS if name in header), None)
-    if "id" not in header or (label is None and path.name != TRUTH):
+    table = Table.open(path)
+    at, label = table.find("ID"), table.find(*LABELS)
+    if at is None or (label is None and path.name != TRUTH):
         expected = "ID" if path.name == TRUTH else "ID and is_lens, or ID and no_source"
-        raise DataError(f"{path}: no column {expected} (its columns: {', '.join(names) or 'none'})")
-    at = {name: place for place, name in enumerate(header)}
-    numbers = [(names[place], place) for name, place in at.items() if name not in ("id", label)]
-    for line, row in rows[1:]:
-        where = f"{path}:{line}"
-        if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} values where the header names {len(header)}")
-        if not row[at["id"]].isdecimal():
-            raise DataError(f"{where}: ID '{row[at['id']]}' is not a whole number")
-        identifier = int(row[at["id"]])
-        if label is not None:
-            _put_label(identifier, label, row[at[label]], where, into)
-        for name, place in numbers:
-            try:
-                into.columns.setdefault(name, {})[identifier] = float(row[place])
-            except ValueError:
-                continue  # text, such as the kind of a galaxy
+        raise DataError(f"{path}: no column {expected} (its columns: {', '.join(table.names) or 'none'})")
+    columns = table.read(range(len(table.names)))
+    written = columns[at].ids()
+    numbers = [_whole(each, columns[at].place(row)) for row, each in enumerate(written)]
+    texts: dict[int, str | None] = {}
+    for row, (number, text) in enumerate(zip(numbers, written, strict=True)):
+        if texts.setdefault(number, text) != text:
+            raise DataError(f"{columns[at].place(row)}: ID '{text}' and '{texts[number]}' name one object")
+    if label is not None:
+        _put_labels(columns[label], numbers, into)
+    for place, name in enumerate(table.names):
+        if place not in (at, label) and name:
+            known = zip(numbers, columns[place].numbers_among_words().tolist(), strict=True)
+            if values := {number: value for number, value in known if not math.isnan(value)}:
+                into.columns.setdefault(name, {}).update(values)
 
 
-def _cells(line: str, where: str) -> list[str]:
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
-    except csv.Error as error:
-        raise DataError(f"{where}: {error}") from None
+def _whole(text: str | None, where: str) -> int:
+    if text is None or not (text.isascii() and text.isdecimal()):
+        raise DataError(f"{where}: ID '{text or ''}' is not a whole number")
+    return int(text)
 
 
-def _put_label(identifier: int, column: str, value: str, where: str, into: Catalogue) -> None:
-    values = LABELS[column]
-    if value not in values:
-        raise DataError(f"{where}: {column} '{value}' of object {identifier} (allowed: {', '.join(values)})")
-    if into.labels.setdefault(identifier, values[value]) != values[value]:
-        raise DataError(f"{where}: object {identifier} has the other label elsewhere")
+def _put_labels(column: Column, numbers: list[int], into: Catalogue) -> None:
+    labels = column.labels(list(map(str, numbers)))
+    for row, (number, label) in enumerate(zip(numbers, labels.tolist(), strict=True)):
+        if label < 0:
+            raise DataError(f"{column.place(row)}: {column.name} '' of object {number} (allowed: 0, 1)")
+        if into.labels.setdefault(number, label) != label:
+            raise DataError(f"{column.place(row)}: object {number} has the other label elsewhere")

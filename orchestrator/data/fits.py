@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.data import regular
 from orchestrator.data.challenge import SIZE
 from orchestrator.errors import DataError, UnreadableCutout
 
 if TYPE_CHECKING:
     from astropy.io import fits
+    from astropy.table import Table
 
 Image = NDArray[np.float32]
 
@@ -71,9 +73,10 @@ def read_frames(
         UnreadableCutout: as there, and where there is no such file.
     """
     try:
+        regular.check(path)
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadableCutout(f"{path}: {error.strerror or error}") from None
+        raise UnreadableCutout(f"{path}: {regular.reason(error)}") from None
     return frames(content, str(path), units, any_size=any_size, tiles=tiles)
 
 
@@ -205,27 +208,22 @@ def _check_shape(shape: tuple[int, ...], any_size: bool, name: str) -> None:
         raise UnreadableCutout(f"{name}: an image of {told} pixels; {SIZE} x {SIZE} is expected")
 
 
-def table_columns(path: Path) -> list[str]:
-    """Names of the columns of the first table in a file; none where there is no table. Raises DataError."""
-    return [str(name) for name in _first_table(path).names]
+def read_table(content: bytes, name: str) -> Table:
+    """Take the first table out of the content of a FITS file, with units, and masked where a value stands for none.
 
-
-def read_table(path: Path, names: Sequence[str]) -> list[list[Any]]:
-    """Read some columns of the first table in a file. Raises DataError."""
-    table = _first_table(path)
-    return [table[name].tolist() for name in names]
-
-
-def _first_table(path: Path) -> fits.FITS_rec:
-    import warnings
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    import io
 
     from astropy.io import fits
+    from astropy.table import Table
 
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False, disable_image_compression=True) as units:
-            warnings.simplefilter("ignore")
-            return next(unit.data for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU))
+        with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=True) as units:
+            found = next(unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU))
+            return Table.read(found, format="fits", unit_parse_strict="silent")
     except StopIteration:
-        raise DataError(f"{path}: holds no table; a folder or a list of images is scored as such") from None
+        raise DataError(f"{name}: holds no table; a folder or a list of images is scored as such") from None
     except Exception as error:  # see `_unusual`
-        raise DataError(f"{path}: not a readable FITS table ({(str(error).splitlines() or [''])[0]})") from None
+        raise DataError(f"{name}: not a readable FITS table ({(str(error).splitlines() or [''])[0]})") from None

@@ -1,20 +1,20 @@
-"""Reads anybody's scores of anybody's objects: CSV or Parquet, with the labels in it or in a file of their own."""
+"""Reads anybody's scores of anybody's objects: a table, with the labels in it or in a table of their own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.catalogue import LABELS, read_rows
-from orchestrator.errors import DataError, one_of
+from orchestrator.data.columns import LABELS, Column, canonical
+from orchestrator.data.tables import Table
+from orchestrator.errors import DataError
 
-PARQUET = (".parquet", ".pq")
+ID = "ID"
+"""The column of identifiers where nothing else is said, or where a table has no column of the name that is."""
 
 
 @dataclass(frozen=True)
@@ -38,96 +38,81 @@ class Scores:
     repeated: tuple[str, ...]
 
 
-def read(path: Path, score: str, label: str, *, key: Path | None = None, identifier: str = "ID") -> Scores:
-    """Read scores and labels, and match them by identifier.
+def read(path: Path, score: str, label: str | None = None, *, key: Path | None = None, identifier: str = ID) -> Scores:
+    """Read scores and labels, and match them by identifier, in which zeros before a number do not count.
 
     Args:
-        path: CSV, where lines that begin with # are left out, or Parquet.
+        path: a table, see `orchestrator.data.tables`.
         score: name of the column of scores.
-        label: name of the column of labels, 1 or 0; in `no_source`, as the challenge has it, 0 is a lens.
-        key: the file with the labels, where they are not in `path`.
-        identifier: name of the column of identifiers, in both.
+        label: name of the column of labels, 1 or 0; in `no_source`, as the challenge has it, 0 is a lens. By default
+            the one of `columns.LABELS` that is there.
+        key: the table with the labels, where they are not in `path`.
+        identifier: name of the column of identifiers, in both; a table without it is read by `ID`.
 
     Raises:
-        DataError: no such file or column, a label or score that is none, or two values for one object.
+        DataError: no such file or column, a label or score that is none, two values for one object, or not one object
+            with both.
     """
     repeated: set[str] = set()
-    table = _table(path)
-    scores = dict(_column(table, path, identifier, score, repeated))
-    labels = dict(_column(_table(key) if key else table, key or path, identifier, label, repeated))
-    numbers = {each: _number(text, path, each) for each, text in scores.items()}
-    known = {each: _label(text, label, key or path, each) for each, text in labels.items()}
-    both = [each for each in numbers if each in known and not math.isnan(numbers[each])]
+    table = Table.open(path)
+    labelled = Table.open(key) if key else table
+    ids, column = _columns(table, identifier, (score,))
+    numbers = _once(ids, column, column.numbers(ids).tolist(), repeated)
+    ids, column = _columns(labelled, identifier, (label,) if label else tuple(LABELS))
+    labels = _once(ids, column, column.labels(ids).tolist(), repeated)
+    matched = _matched(list(numbers), list(labels))
+    known = {each: labels[name] for each, name in matched.items() if labels[name] >= 0}
+    both = [each for each in known if not math.isnan(numbers[each])]
+    if not both:
+        raise DataError(_reason(table, labelled, list(numbers), list(labels), matched))
+    scored = {matched[each] for each in both}
     return Scores(
         tuple(both),
         np.array([known[each] for each in both], np.int8),
         np.array([numbers[each] for each in both], np.float64),
-        tuple(each for each in known if math.isnan(numbers.get(each, math.nan))),
+        tuple(each for each, value in labels.items() if value >= 0 and each not in scored),
         tuple(each for each in numbers if each not in known),
         tuple(sorted(repeated)),
     )
 
 
-def _column(
-    columns: dict[str, list[str]], path: Path, identifier: str, name: str, repeated: set[str]
-) -> Iterator[tuple[str, str]]:
-    """Identifier and value of each row; a row that says the same again is left out and noted."""
-    seen: dict[str, str] = {}
-    for wanted in (identifier, name):
-        if wanted not in columns:
-            raise DataError(f"{path}: {one_of('column', wanted, tuple(columns))}")
-    for each, value in zip(columns[identifier], columns[name], strict=True):
-        if each in seen:
-            if seen[each] != value:
-                raise DataError(f"{path}: object {each} has {name} {seen[each]} and {value}")
-            repeated.add(each)
+def _columns(table: Table, identifier: str, names: tuple[str, ...]) -> tuple[list[str], Column]:
+    """The identifiers of a table, and the first of these columns that it has."""
+    if not table.names:
+        raise DataError(f"{table.path}: an empty file")
+    of_ids = table.find(identifier, ID)
+    named, column = table.read([table.place(identifier) if of_ids is None else of_ids, table.place(*names)])
+    ids = [each or "" for each in named.ids()]
+    if "" in ids:
+        raise DataError(f"{named.place(ids.index(''))}: {named.name} is empty")
+    return ids, column
+
+
+def _once(ids: list[str], column: Column, values: list[float], repeated: set[str]) -> dict[str, float]:
+    """Identifier → value; a row that says the same again is left out and noted."""
+    found: dict[str, float] = {}
+    for each, value in zip(ids, values, strict=True):
+        if each not in found:
+            found[each] = value
             continue
-        seen[each] = value
-        yield each, value
+        if found[each] != value and not (math.isnan(found[each]) and math.isnan(value)):
+            raise DataError(f"{column.path}: object {each} has {column.name} {found[each]} and {value}")
+        repeated.add(each)
+    return found
 
 
-def _table(path: Path) -> dict[str, list[str]]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    return _parquet(path) if path.suffix in PARQUET else _csv(path)
+def _matched(ids: list[str], others: list[str]) -> dict[str, str]:
+    """Identifier → the same one in the other table: letter by letter, or else without zeros before a number."""
+    names = {**dict(zip(canonical(others), others, strict=True)), **dict(zip(others, others, strict=True))}
+    plain = zip(ids, canonical(ids), strict=True)
+    return {each: names[same] for each, short in plain if (same := each if each in names else short) in names}
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
-    rows = read_rows(path)
-    if not rows:
-        raise DataError(f"{path}: an empty file")
-    header = rows[0][1]
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            raise DataError(f"{path}: {len(row)} values where the header names {len(header)}, in line {line}")
-    return {name: [row[place] for _, row in rows[1:]] for place, name in enumerate(header)}
-
-
-def _parquet(path: Path) -> dict[str, list[str]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        columns: dict[str, list[Any]] = pyarrow.parquet.read_table(path).to_pydict()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
-    # repr keeps every digit of a float.
-    return {
-        name: ["" if each is None else repr(each) if isinstance(each, float) else str(each) for each in values]
-        for name, values in columns.items()
-    }
-
-
-def _number(text: str, path: Path, identifier: str) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        raise DataError(f"{path}: score '{text}' of object {identifier} is not a number") from None
-
-
-def _label(text: str, column: str, path: Path, identifier: str) -> int:
-    values = LABELS.get(column.lower(), {"0": 0, "1": 1})
-    plain = {"True": "1", "False": "0", "0.0": "0", "1.0": "1"}.get(text, text)
-    if plain not in values:
-        raise DataError(f"{path}: {column} '{text}' of object {identifier} (allowed: {', '.join(values)})")
-    return values[plain]
+def _reason(table: Table, labelled: Table, ids: list[str], others: list[str], matched: dict[str, str]) -> str:
+    """Why there is not one object with a score and a label."""
+    if not ids or not others:
+        return f"{(labelled if ids else table).path}: no row in it"
+    if not matched:
+        told = f"identifiers such as '{ids[0]}' here and '{others[0]}' there"
+        return f"{table.path}: no object has a label in {labelled.path} ({told})"
+    return f"{table.path}: not one object with a score and a label"

@@ -92,7 +92,9 @@ def auc(curve: Roc) -> float:
 
 
 def tpr_at(curve: Roc, allowed: int) -> float:
-    """Highest true-positive rate with at most that many false positives."""
+    """Highest true-positive rate with at most that many false positives; NaN where there is nothing to be one."""
+    if not curve.negatives:
+        return float("nan")
     return float(curve.tpr[np.searchsorted(curve.false_positives, allowed, side="right") - 1])
 
 

@@ -1,17 +1,19 @@
 """Writes the scores of very many objects: part by part, and in the end as one ranked Parquet or CSV file.
 
     OUT.parts/about.json         what is scored, and with what
-    OUT.parts/00000000.parquet   the first PART objects, without their rank
+    OUT.parts/00000000.parquet   the first PART objects, without their rank, and the state that their files were in
+    OUT.json                     beside a CSV: what it was made of, which Parquet holds in its metadata
 
 A part is written whole or not at all, so that an interrupted run goes on behind the last of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,9 @@ SUFFIXES = (".parquet", ".pq", ".csv")
 
 ABOUT = "about.json"
 
+STATE = "state of the files"
+"""Their sizes and times, among what a part or a whole file is made of."""
+
 NAMED = 3
 """Bad objects whose reasons are told."""
 
@@ -50,11 +55,19 @@ class Summary:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one file of scores."""
+    """The parts of one file of scores.
+
+    Attributes:
+        out: the file.
+        about: what decides what it holds.
+        objects: how many.
+        state: of the files of some rows; see `orchestrator.data.sources.Files.state`.
+    """
 
     out: Path
     about: About
     objects: int
+    state: Callable[[int, int], str]
 
     @property
     def folder(self) -> Path:
@@ -72,7 +85,7 @@ class Parts:
         if self.out.exists() and not overwrite:
             if not resume:
                 raise DataError(f"{self.out}: is there already; --overwrite replaces it")
-            self._refuse_other(_about_of(self.out), self.out)
+            self._refuse_other(self._whole_about(map(self.state_of, self._all())), _about_of(self.out), self.out)
             yield False
             return
         try:
@@ -87,17 +100,29 @@ class Parts:
             raise DataError(f"{self.out}: another process is scoring into it") from None
 
     def missing(self) -> list[range]:
-        """The rows of each part that is not there yet, or was damaged when its machine went down."""
+        """The rows of each part that is not there yet, was damaged when its machine went down, or is of other files."""
         return [rows for rows in self._all() if not self._is_whole(rows)]
 
-    def write(self, rows: range, columns: dict[str, Any]) -> None:
-        """Write one part; `columns` are those of `_schema`, all but `model`."""
+    def state_of(self, rows: range) -> str:
+        """The state that the files of some rows are in."""
+        return self.state(rows.start, rows.stop)
+
+    def write(self, rows: range, columns: dict[str, Any], state: str) -> None:
+        """Write one part.
+
+        Args:
+            rows: which objects.
+            columns: those of `_schema`, all but `model`.
+            state: of their files, before they were read.
+        """
         import pyarrow as pa
         import pyarrow.parquet
 
         model = pa.array([self.about["model"]] * len(rows), pa.string())
         partial = self.folder / "partial"
-        pyarrow.parquet.write_table(pa.table({**columns, "model": model}, schema=_schema()), partial)
+        schema = _schema().with_metadata({STATE: state})
+        table = pa.table({**columns, "model": model}, schema=schema)
+        pyarrow.parquet.write_table(table, partial, write_page_checksum=True)
         partial.rename(self._path(rows))
 
     def finish(self) -> Summary:
@@ -111,7 +136,8 @@ class Parts:
         ranks[order] = np.arange(1, len(order) + 1)
         reasons: list[str] = []
         partial = self.folder / "whole"
-        with _writer(partial, self.out.suffix.lower(), self.about) as writer:
+        about = self._whole_about(map(self._written_state, self._all()))
+        with _writer(partial, self.out.suffix.lower(), about) as writer:
             for rows in self._all():
                 table = self._read(rows)
                 rank = pa.array(ranks[rows.start : rows.stop], mask=ranks[rows.start : rows.stop] == 0)
@@ -119,6 +145,9 @@ class Parts:
                 if len(reasons) < NAMED:
                     reasons += filter(None, table["reason"].drop_null().to_pylist())
         os.replace(partial, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
+        if self.out.suffix.lower() == ".csv":
+            partial.write_text(json.dumps(about, indent=1))
+            partial.rename(_beside(self.out))
         shutil.rmtree(self.folder)
         return Summary(len(logits), len(logits) - len(order), tuple(reasons[:NAMED]))
 
@@ -126,7 +155,7 @@ class Parts:
         about = self.folder / ABOUT
         if about.is_file():
             try:
-                self._refuse_other(json.loads(about.read_text()), self.folder)
+                self._refuse_other(self.about, _told(about.read_bytes()), self.folder)
             except DataError:
                 if not overwrite:
                     raise
@@ -136,8 +165,12 @@ class Parts:
         partial.write_text(json.dumps(self.about, indent=1))
         partial.rename(about)
 
-    def _refuse_other(self, before: About, where: Path) -> None:
-        for key, value in self.about.items():
+    def _whole_about(self, states: Iterable[str]) -> About:
+        """What the whole file is made of: also of files in these states, a part each."""
+        return {**self.about, STATE: hashlib.sha256("\n".join(states).encode()).hexdigest()[:16]}
+
+    def _refuse_other(self, about: About, before: About, where: Path) -> None:
+        for key, value in about.items():
             if before.get(key) != value:
                 raise DataError(
                     f"{where}: was made with another {key} ({before.get(key, 'unknown')}, now {value});"
@@ -156,17 +189,33 @@ class Parts:
         import pyarrow.parquet
 
         try:
-            return bool(pyarrow.parquet.read_metadata(self._path(rows)).num_rows == len(rows))
+            whole = pyarrow.parquet.read_metadata(self._path(rows)).num_rows == len(rows)
+            return bool(whole and self._written_state(rows) == self.state_of(rows))
         except (pa.ArrowException, OSError):
             return False
+
+    def _written_state(self, rows: range) -> str:
+        """The state that the files of a part were in."""
+        import pyarrow.parquet
+
+        metadata = pyarrow.parquet.read_schema(self._path(rows)).metadata or {}
+        return str(metadata.get(STATE.encode(), b"").decode())
 
     def _path(self, rows: range) -> Path:
         return self.folder / f"{rows.start:08d}.parquet"
 
     def _read(self, rows: range, columns: list[str] | None = None) -> pa.Table:
+        import pyarrow as pa
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self._path(rows), columns=columns)
+        path = self._path(rows)
+        try:
+            found = pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            path.unlink(missing_ok=True)
+            reason = (str(error).splitlines() or [""])[0]
+            raise DataError(f"{path}: was damaged ({reason}); the same command scores its objects again") from None
+        return found.replace_schema_metadata()
 
 
 def best(path: Path, count: int) -> list[dict[str, Any]]:
@@ -190,8 +239,10 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix.lower() != ".csv":
         yield from pyarrow.parquet.ParquetFile(path).iter_batches()
         return
-    kinds = pyarrow.csv.ConvertOptions(column_types={"id": "string", "path": "string", "rank": "int64"})
-    with pyarrow.csv.open_csv(path, convert_options=kinds) as reader:
+    # Types that are told, not guessed from the first rows; and nan stays a number, as in Parquet.
+    kinds = pyarrow.csv.ConvertOptions(column_types=_ranked(), null_values=[""])
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with pyarrow.csv.open_csv(path, parse_options=lines, convert_options=kinds) as reader:
         yield from reader
 
 
@@ -213,24 +264,43 @@ def _schema() -> pa.Schema:
     )
 
 
-def _writer(path: Path, suffix: str, about: About) -> Any:
+def _ranked() -> pa.Schema:
+    """That of the whole file."""
     import pyarrow as pa
+
+    return _schema().insert(_schema().get_field_index("probability") + 1, pa.field("rank", pa.int64()))
+
+
+def _writer(path: Path, suffix: str, about: About) -> Any:
     import pyarrow.csv
     import pyarrow.parquet
 
-    schema = _schema().insert(_schema().get_field_index("probability") + 1, pa.field("rank", pa.int64()))
     if suffix == ".csv":
-        return pyarrow.csv.CSVWriter(path, schema)
-    return pyarrow.parquet.ParquetWriter(path, schema.with_metadata({"scoring": json.dumps(about)}))
+        return pyarrow.csv.CSVWriter(path, _ranked())
+    return pyarrow.parquet.ParquetWriter(path, _ranked().with_metadata({"scoring": json.dumps(about)}))
 
 
 def _about_of(path: Path) -> About:
-    """What a whole file says of itself; a CSV cannot."""
+    """What a whole file says of itself, or the one beside a CSV says of it."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        found: About = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"scoring", b"{}"))
+        if path.suffix.lower() == ".csv":
+            return _told(_beside(path).read_bytes())
+        return _told((pyarrow.parquet.read_schema(path).metadata or {}).get(b"scoring", b""))
     except (pa.ArrowException, OSError):
         return {}
-    return found
+
+
+def _told(text: bytes) -> About:
+    """What is on record; nothing where that was damaged."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -99,18 +99,19 @@ def score(order: Order, share: Share, kept: Parts, tell: Callable[[str], None]) 
     missing = deque(kept.missing())
     done, deaths = kept.objects - sum(map(len, missing)), 0
     yield done
-    running: dict[Any, tuple[Any, range]] = {}
+    running: dict[Any, tuple[Any, range, str]] = {}
 
     def begin(scorer: Any = None) -> None:
         scorer = scorer or actor.remote(order, Path.cwd(), environment)
         part = missing.popleft()
-        running[scorer.score.remote(part)] = scorer, part
+        state = kept.state_of(part)  # before its first file is read
+        running[scorer.score.remote(part)] = scorer, part, state
 
     for _ in range(min(share.tasks, len(missing))):
         begin()
     while running:
         (ended,), _ = ray.wait(list(running))
-        scorer, part = running.pop(ended)
+        scorer, part, state = running.pop(ended)
         try:
             found = ray.get(ended)
         except RayTaskError as error:
@@ -125,7 +126,7 @@ def score(order: Order, share: Share, kept: Parts, tell: Callable[[str], None]) 
             missing.appendleft(part)
             begin()
             continue
-        kept.write(part, found)
+        kept.write(part, found, state)
         done += len(part)
         yield done
         if missing:

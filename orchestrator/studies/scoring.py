@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -77,7 +77,7 @@ def parts(model: Model, source: Source, device: torch.device, out: Path, setting
         "device": device.type,
         **settings,
     }
-    return Parts(out, about, len(source))
+    return Parts(out, about, len(source), source.state)
 
 
 def score(model: Model, source: Source, device: torch.device, kept: Parts) -> Iterator[int]:
@@ -85,17 +85,24 @@ def score(model: Model, source: Source, device: torch.device, kept: Parts) -> It
     missing = kept.missing()
     done = len(source) - sum(map(len, missing))
     yield done
-    batches = scored(model, source, device, missing)
+    states: dict[range, str] = {}
+
+    def noted() -> Iterator[range]:
+        for part in missing:
+            states[part] = kept.state_of(part)  # before its first file is read
+            yield part
+
+    batches = scored(model, source, device, noted())
     for part in missing:
         found: list[Batch] = []
         for batch in islice(batches, len(part[:: _size(device)])):
             found.append(batch)
             done += len(batch.rows)
             yield done
-        kept.write(part, columns(found))
+        kept.write(part, columns(found), states[part])
 
 
-def scored(model: Model, source: Source, device: torch.device, parts: Sequence[range]) -> Iterator[Batch]:
+def scored(model: Model, source: Source, device: torch.device, parts: Iterable[range]) -> Iterator[Batch]:
     """Read and score some parts of a source, in batches that begin anew with each part."""
     size = _size(device)
     batches = (range(start, min(start + size, part.stop)) for part in parts for start in part[::size])

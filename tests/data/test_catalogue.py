@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,24 @@ KEYS = {
         b"ID, is_lens, Einstein_area\n\n100000, 1, 6.04E-10\n100001, 0,4.7E-11 \n\n100002,1,7.18E-11\n\n"
     ),
     "quoted cells": b'"ID","is_lens","Einstein_area"\n"100000","1",6.04E-10\n100001,0,"4.7E-11"\n100002,1,7.18E-11',
+    "tabs": b"ID\tis_lens\tEinstein_area\n100000\t1\t6.04E-10\n100001\t0\t4.70E-11\n100002\t1\t7.18E-11\n",
+    "semicolons": b"ID;is_lens;Einstein_area\n100000;1;6.04E-10\n100001;0;4.70E-11\n100002;1;7.18E-11\n",
+    "spaces between": b"ID is_lens   Einstein_area\n100000 1     6.04E-10\n100001 0  4.70E-11\n100002 1 7.18E-11\n",
+    "CR": b"ID,is_lens,Einstein_area\r100000,1,6.04E-10\r100001,0,4.70E-11\r100002,1,7.18E-11",
+    "UTF-16, as Excel has it": (
+        "ID\tis_lens\tEinstein_area\r\n100000\t1\t6.04E-10\r\n100001\t0\t4.7E-11\r\n100002\t1\t7.18E-11".encode(
+            "utf-16"
+        )
+    ),
+    "the index of pandas": b",ID,is_lens,Einstein_area\n0,100000,1,6.04E-10\n1,100001,0,4.7E-11\n2,100002,1,7.18E-11\n",
+    "booleans": b"ID,is_lens,Einstein_area\n100000,True,6.04E-10\n100001,FALSE,4.7E-11\n100002,true,7.18E-11\n",
+    "floating point": b"ID,is_lens,Einstein_area\n100000.0,1.0,6.04E-10\n100001.0,0.0,4.7E-11\n100002.0,1.0,7.18E-11\n",
+    "zeros in front": b"id,Is_Lens,Einstein_area\n00100000,1,6.04E-10\n00100001,0,4.7E-11\n00100002,1,7.18E-11\n",
+    "a cell over two lines": (
+        b'ID,is_lens,note,Einstein_area\n100000,1,"an arc,\n# or two",6.04E-10\n100001,0,,4.7E-11\n100002,1,,7.18E-11\n'
+    ),
+    "a commented header": b"# it\n# ID,is_lens,Einstein_area\n100000,1,6.04E-10\n100001,0,4.7E-11\n100002,1,7.18E-11\n",
+    "gzip": gzip.compress(b"ID,is_lens,Einstein_area\n100000,1,6.04E-10\n100001,0,4.7E-11\n100002,1,7.18E-11\n"),
     "other columns, other order": (
         b"Einstein_area,note,is_lens,ID\n6.04E-10,a ring,1,100000\n4.70E-11,,0,100001\n7.18E-11,,1,100002\n"
     ),
@@ -42,10 +61,17 @@ BAD = {
     "comments alone": ("# ID,is_lens\n", r"its columns: none"),
     "no identifiers": ("object,is_lens\n1,0\n", r"no column ID .*its columns: object, is_lens"),
     "no labels": ("ID,lens\n1,0\n", r"no column ID and is_lens, or ID and no_source .*its columns: ID, lens"),
-    "a label that is none": ("ID,is_lens\n7,0\n8,2\n", r"key:3: is_lens '2' of object 8 \(allowed: 0, 1\)"),
+    "a label that is none": (
+        "ID,is_lens\n7,0\n8,2\n",
+        r"key:3: is_lens '2' of object 8 \(allowed: 0, 1, false, true, f, t\)",
+    ),
     "a label left out": ("ID,is_lens\n7,\n", r"key:2: is_lens '' of object 7"),
     "an identifier that is none": ("ID,is_lens\nabc,0\n", r"key:2: ID 'abc' is not a whole number"),
     "a negative identifier": ("ID,is_lens\n-7,0\n", r"key:2: ID '-7' is not a whole number"),
+    "a label of another coding": ("ID,is_lens\n7,-1\n", r"key:2: is_lens '-1' of object 7 \(allowed: 0, 1"),
+    "two identifiers of one object": ("ID,is_lens\n7,1\n007,1\n", r"key:3: ID '007' and '7' name one object"),
+    "identifiers that were rounded": ("ID,is_lens\n1.2e+18,1\n", r"floating-point numbers too large to be exact"),
+    "a quote without its end": ('ID,is_lens,note\n7,0,"arc\n8,1,\n', r"key:3: unexpected end of data"),
     "a short row": ("# x\n\nID,is_lens,n\n7,0,1\n8,0\n", r"key:5: 2 values where the header names 3"),
     "a long row": ("ID,is_lens\n7,0,1\n", r"key:2: 3 values where the header names 2"),
     "a cell without end": ("ID,is_lens\n7,0\n" + "8" * 200_000, r"key:3: field larger than field limit"),

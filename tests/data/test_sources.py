@@ -250,10 +250,10 @@ BAD = {
     "a list of too few bands": ("two.txt", GROUND, r"two.txt:2: 2 paths where one or 4"),
     "a list that is no text": ("binary.txt", SPACE, "not a text file"),
     "another kind": ("a.doc", SPACE, "'.doc' .*allowed: a folder, .txt"),
-    "no column of paths": ("c.csv", GROUND, r"no column path or path_r, .* \(its columns: ID, Mag\)"),
+    "no column of paths": ("c.csv", GROUND, r"no column path or path_R, .* \(its columns: ID, Mag\)"),
     "an empty catalogue": ("none.csv", SPACE, "nothing in it to score"),
-    "positions that are none": ("words.csv", SPACE, "column ra holds other things than degrees"),
-    "a catalogue that is none": ("bad.parquet", SPACE, "not a readable catalogue"),
+    "positions that are none": ("words.csv", SPACE, "words.csv:2: ra 'far' is no angle"),
+    "a catalogue that is none": ("bad.parquet", SPACE, "not a Parquet file, as its name says"),
     "an image as a catalogue": ("image.fits", SPACE, "holds no table"),
     "a stack that is none": ("bad.h5", SPACE, "not a readable HDF5 file"),
     "a stack of the other set": ("one.h5", GROUND, "images of 1 bands, and the model takes ground"),
@@ -267,7 +267,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     texts = {
-        "empty.txt": "# nothing\n", "two.txt": "a b c d\na b\n", "a.doc": "", "c.csv": "ID,Mag\n1,2\n",
+        "empty.txt": "# nothing\n", "two.txt": "a b c d\na.fits b.fits\n", "a.doc": "", "c.csv": "ID,Mag\n1,2\n",
         "none.csv": "path\n", "words.csv": "path,ra,dec\na.fits,far,away\n", "bad.parquet": "x", "bad.h5": "x",
     }  # fmt: skip
     for each, text in texts.items():

@@ -99,7 +99,8 @@ def test_what_cannot_be_said_is_nan() -> None:
     for labels in ([], [1, 1], [0, 0]):
         measured = measure(labels, np.arange(len(labels), dtype=float))
         assert math.isnan(measured["auc"])
-        assert math.isnan(measured["tpr0"]) == (1 not in labels)
+        assert math.isnan(measured["tpr0"])
+        assert math.isnan(measured["tpr"]) == (1 not in labels)
         assert math.isnan(measured["fpr"]) == (0 not in labels)
 
 

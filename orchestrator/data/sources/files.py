@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.fits import Frame, TileCompressed, Unit, read_frames
 from orchestrator.data.isolated import Isolated
 from orchestrator.data.position import position
+from orchestrator.data.regular import shown
 from orchestrator.data.sources.listing import Entry, Listing
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
 from orchestrator.errors import UnreadableCutout
@@ -35,16 +38,28 @@ class Files:
         """Of all names and positions; not of what the files hold."""
         return self.listing.digest()
 
+    def state(self, start: int, stop: int) -> str:
+        """Of the sizes and times of some objects' files; a changed file has another."""
+        digest = hashlib.sha256()
+        for entry in self.listing.entries(start, stop):
+            for path in filter(None, entry.paths):
+                try:
+                    stat = os.stat(path)  # noqa: PTH116 - a Path would cost several times as much
+                    digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+                except (OSError, ValueError):
+                    digest.update(b"none\n")
+        return digest.hexdigest()[:16]
+
     def read(self, start: int, stop: int) -> Piece:
         """Read some of the objects."""
         rows, images = [], []
         for entry in self.listing.entries(start, stop):
-            row = Row(entry.id, ";".join(each or "" for each in entry.paths), *entry.position)
+            row = Row(entry.id, shown(";".join(each or "" for each in entry.paths)), *entry.position)
             rows.append(row)
             try:
                 images.append(self._object(entry, row))
             except UnreadableCutout as error:
-                row.fail(str(error))
+                row.fail(shown(str(error)))
         return finish(rows, images, self.imaging)
 
     def _object(self, entry: Entry, row: Row) -> NDArray[np.float32]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.data import regular
 from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.position import Position
 
@@ -16,6 +21,10 @@ if TYPE_CHECKING:
 
 SUFFIX = re.compile(r"\.(fits?(\.gz|\.fz)?|fz)$", re.IGNORECASE)
 """Of FITS files."""
+
+
+BESIDE = {"id": ("id", "ids", "object_id", "source_id", "objid"), "ra": ("ra",), "dec": ("dec",)}
+"""What may be known of an object → the columns that it may stand in; the first that is there counts."""
 
 
 class Entry(NamedTuple):
@@ -31,7 +40,7 @@ class Listing:
     """Objects in the order they were found in.
 
     Attributes:
-        table: columns id, paths, ra and dec, as in `Entry`; about 100 bytes an object and its names.
+        table: columns id, paths (as bytes), ra and dec, as in `Entry`; about 100 bytes an object and its names.
     """
 
     table: pa.Table
@@ -39,28 +48,32 @@ class Listing:
     @classmethod
     def of(
         cls,
-        ids: pa.Array | Sequence[str],
+        ids: Sequence[str],
         paths: Sequence[Sequence[str | None]],
-        ra: pa.Array | None = None,
-        dec: pa.Array | None = None,
+        positions: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     ) -> Listing:
-        """Put columns together; positions are in degrees."""
+        """Put columns together; positions are right ascensions and declinations in degrees."""
         import pyarrow as pa
 
-        places = [pa.nulls(len(ids), pa.float64()) if each is None else each for each in (ra, dec)]
-        files = pa.array(paths, pa.list_(pa.large_string()))
-        names = pa.array(ids, pa.large_string()) if isinstance(ids, Sequence) else ids.cast(pa.large_string())
-        return cls(pa.table({"id": names, "paths": files, "ra": places[0], "dec": places[1]}))
+        # Paths as the bytes that the file system knows, of which not all are text.
+        kind = pa.list_(pa.large_binary())
+        try:
+            names = pa.array(ids, pa.large_string())
+            files = pa.array(paths, pa.list_(pa.large_string())).cast(kind)
+        except UnicodeEncodeError:
+            names = pa.array(map(regular.shown, ids), pa.large_string())
+            files = pa.array(([each and os.fsencode(each) for each in line] for line in paths), kind)
+        ra, dec = positions or (np.full(len(ids), np.nan),) * 2
+        return cls(pa.table({"id": names, "paths": files, "ra": ra, "dec": dec}))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def entries(self, start: int, stop: int) -> list[Entry]:
         """Some of the objects."""
-        nan = float("nan")
         columns = self.table.slice(start, stop - start).to_pydict()
         return [
-            Entry(identifier, tuple(paths), (nan if ra is None else ra, nan if dec is None else dec))
+            Entry(identifier, tuple(each and os.fsdecode(each) for each in paths), (ra, dec))
             for identifier, paths, ra, dec in zip(*columns.values(), strict=True)
         ]
 

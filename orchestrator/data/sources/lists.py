@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
+from orchestrator.data import regular
 from orchestrator.data.challenge import ImagingSet
-from orchestrator.data.sources.listing import Listing, identifier
+from orchestrator.data.sources.listing import SUFFIX, Listing, identifier
 from orchestrator.errors import DataError
 
-BETWEEN = re.compile(r"\s*,\s*|\s+")
+BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,]\s*", re.IGNORECASE)
+"""What stands between paths: a tab; a comma or space behind the suffix of a FITS file, or behind a quote."""
+
+PLAIN = re.compile(r"\s*,\s*|\s+")
+"""The same in a line without such a suffix or quote."""
+
+LOOKED = 1000
+"""Paths that are looked for, until one is there, to learn where all begin."""
 
 
 def file_list(path: Path, imaging: ImagingSet) -> Listing:
     """List the objects of a text file, one a line; lines that begin with # are left out.
 
-    A line is the path of a file, or, where the set has several bands, a path a band with spaces or a comma between.
-    Relative paths begin at the list's folder, or, where the first file is not there, at the working directory.
+    A line is the path of a file, or, where the set has several bands, a path a band with a tab, comma or spaces
+    between. A path may stand in double quotes. Relative paths begin at the list's folder, or, where none of the first
+    is there, at the working directory.
 
     Raises:
         DataError: no text, or another number of paths than bands in a line.
@@ -27,25 +37,36 @@ def file_list(path: Path, imaging: ImagingSet) -> Listing:
     ids: list[str] = []
     paths: list[list[str]] = []
     try:
+        regular.check(path)
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(map(str.strip, lines), start=1):
                 if not line or line.startswith("#"):
                     continue
-                found = [line] if bands == 1 else BETWEEN.split(line)
+                found = [line] if bands == 1 else _split(line)
                 if len(found) not in (1, bands):
                     raise DataError(f"{path}:{number}: {len(found)} paths where one or {bands} are expected")
+                found = [each.strip(' "') for each in found]
                 ids.append(identifier(found[0], imaging))
                 paths.append(found)
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file") from None
+        raise DataError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
+        raise DataError(f"{path}: {regular.reason(error)}") from None
     return Listing.of(ids, placed(paths, path.parent))
 
 
 def placed(paths: Sequence[Sequence[str | None]], home: Path) -> Sequence[Sequence[str | None]]:
-    """Let relative paths begin where the first of all is: at the list's folder, or else at the working directory."""
-    first = next((each for line in paths for each in line if each), "")
-    if home == Path() or not (home / first).is_file():
+    """Let relative paths begin where the first that is there lies: in the list's folder, or the working directory."""
+    for each in islice((each for line in paths for each in line if each), LOOKED):
+        if os.path.isfile(os.path.join(home, each)):  # noqa: PTH113, PTH118 - a Path raises for what is no path
+            break
+        if os.path.isfile(each):  # noqa: PTH113
+            return paths
+    if home == Path():
         return paths
     return [[each and os.path.join(home, each) for each in line] for line in paths]  # noqa: PTH118 - see `folders`
+
+
+def _split(line: str) -> list[str]:
+    between = BETWEEN if SUFFIX.search(line) or BETWEEN.search(line) else PLAIN
+    return between.split(line)

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import SIZE, ImagingSet
+from orchestrator.data.columns import Column, column, positions
 from orchestrator.data.fits import Unit
+from orchestrator.data.sources.listing import BESIDE
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
+from orchestrator.data.tables import Table
 from orchestrator.errors import DataError, one_of
 
 if TYPE_CHECKING:
@@ -21,50 +24,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stack:
-    """The images of one dataset (n, bands, h, w), or (n, h, w) of one band, opened."""
+    """The images of one dataset (n, bands, h, w), or (n, h, w) of one band, opened.
+
+    Attributes:
+        path: of the file.
+        imaging: whose cutouts they are.
+        images: the dataset.
+        ids: (n,) of the objects; without any, their places from 0 on.
+        positions: (2, n) right ascensions and declinations in degrees, NaN where unknown.
+    """
 
     path: Path
     imaging: ImagingSet
     images: h5py.Dataset
-    beside: dict[str, NDArray[Any]]
+    ids: list[str]
+    positions: NDArray[np.float64]
 
     @classmethod
     def open(cls, path: Path, imaging: ImagingSet, units: tuple[Unit, ...], resize: bool) -> Stack:
-        """Find the images of a file, and the datasets `id`, `ra` and `dec` (degrees) beside them.
+        """Find the images of a file, and the datasets of `BESIDE` in their group, or else in the groups above it.
 
         Raises:
-            DataError: no HDF5 file, no such dataset, or images that the model does not take.
+            DataError: no HDF5 file, no such dataset, images that the model does not take, or datasets beside them that
+                hold no identifiers or positions.
         """
         import h5py
 
+        found: dict[str, Any] = {}
         try:
             file = h5py.File(path, "r")
-            found: dict[str, Any] = {}
             file.visititems(lambda name, each: found.update({name: each}) if isinstance(each, h5py.Dataset) else None)
             images = _images(found, units, path)
             _check_shape(images, imaging, resize, path)
-            near = {name.rpartition("/")[2].lower(): each for name, each in found.items()}
-            near = {
-                key: near[name]
-                for name, key in {"ids": "id", "id": "id", "ra": "ra", "dec": "dec"}.items()
-                if name in near
-            }
-            beside = {key: each[()] for key, each in near.items()}
-        except (OSError, RuntimeError) as error:
+            columns = {key: each for key, names in BESIDE.items() if (each := _nearest(found, images, names, path))}
+        except DataError:
+            raise
+        except Exception as error:  # h5py answers bad files with many kinds
             raise DataError(f"{path}: not a readable HDF5 file ({(str(error).splitlines() or [''])[0]})") from None
-        for key, values in beside.items():
-            if values.shape != (len(images),):
-                raise DataError(f"{path}: {len(images)} images, and {key} of shape {values.shape}")
-        return cls(path, imaging, images, beside)
+        for each in columns.values():
+            if len(each.values) != len(images):
+                raise DataError(f"{path}: {len(images)} images, and {len(each.values)} values of {each.name}")
+        ids = columns["id"].ids() if "id" in columns else [None] * len(images)
+        names = [each or str(place) for place, each in enumerate(ids)]
+        places = positions(columns.get("ra"), columns.get("dec"))
+        return cls(path, imaging, images, names, np.array(places or np.full((2, len(images)), np.nan)))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def digest(self) -> str:
-        """Of the file's name, size and time, and which dataset it is."""
-        stat = self.path.stat()
-        about = f"{self.path.resolve()} {stat.st_size} {stat.st_mtime_ns} {self.images.name}"
+        """Of the file's name, and which dataset it is; not of what it holds."""
+        about = f"{self.path.resolve()} {self.images.name} {len(self)}"
         return hashlib.sha256(about.encode()).hexdigest()
+
+    def state(self, start: int, stop: int) -> str:
+        """Of the size and time of the file; a changed one has another."""
+        stat = self.path.stat()
+        return f"{stat.st_size} {stat.st_mtime_ns}"
 
     def read(self, start: int, stop: int) -> Piece:
         """Read some of the objects."""
@@ -74,7 +90,8 @@ class Stack:
         except OSError:  # one of them is damaged; the others are not
             raw = None
         for place in range(start, stop):
-            row = Row(self._id(place), f"{self.path}[{place}]", self._degrees("ra", place), self._degrees("dec", place))
+            ra, dec = self.positions[:, place].tolist()
+            row = Row(self.ids[place], f"{self.path}[{place}]", ra, dec)
             try:
                 image = self.images[place] if raw is None else raw[place - start]
             except OSError as error:
@@ -85,12 +102,23 @@ class Stack:
             rows.append(row)
         return finish(rows, images, self.imaging)
 
-    def _id(self, place: int) -> str:
-        value = self.beside["id"][place] if "id" in self.beside else place
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
-    def _degrees(self, key: str, place: int) -> float:
-        return float(self.beside[key][place]) if key in self.beside else float("nan")
+def _nearest(found: dict[str, Any], images: h5py.Dataset, names: tuple[str, ...], path: Path) -> Column | None:
+    """The first of these datasets in the group of the images, or else in the next one above it."""
+    group = images.name.strip("/")
+    while group:
+        group = group.rpartition("/")[0]
+        within = {name.rpartition("/")[2]: each for name, each in found.items() if name.rpartition("/")[0] == group}
+        place = Table(path, tuple(within), lambda _: []).find(*names)
+        if place is not None:
+            return _column(path, list(within.values())[place])
+    return None
+
+
+def _column(path: Path, dataset: h5py.Dataset) -> Column:
+    """A dataset, the unit of which is its attribute `unit` or `units`."""
+    unit = next((dataset.attrs[key] for key in ("unit", "units") if key in dataset.attrs), "")
+    return column(path, dataset.name, dataset[()], unit.decode("latin-1") if isinstance(unit, bytes) else str(unit))
 
 
 def _images(found: dict[str, Any], units: tuple[Unit, ...], path: Path) -> h5py.Dataset:

@@ -1,0 +1,281 @@
+"""Turns a column of any table into what it is wanted for: identifiers, texts, labels, numbers or angles."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LABELS = {"is_lens": {0: 0, 1: 1}, "no_source": {0: 1, 1: 0}}
+"""Label column → its values → 1 for a lens."""
+
+WORDS = {"0": 0, "1": 1, "false": 0, "true": 1, "f": 0, "t": 1}
+"""What may stand for 0 and 1 in a column of labels, in lower case. -1 is not among them: to some it is a non-lens, and
+to others an unknown one."""
+
+UNKNOWN = {"-", "--", "nan", "null", "none", "na", "n/a", "#n/a", "\\n"}
+"""What stands for an unknown number, in lower case, beside an empty cell."""
+
+UNITS = {
+    **dict.fromkeys(("deg", "degree", "degrees", "dms", "d:m:s"), 1.0),
+    **dict.fromkeys(("rad", "radian", "radians"), float(np.degrees(1))),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "hourangle", "hms", "h:m:s"), 15.0),
+}
+"""Unit of an angle, in lower case → degrees; what astropy knows beside these will do too."""
+
+HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
+"""A column's name with its unit behind it, as in ``RA [deg]``."""
+
+POINTED = re.compile(r"[+-]?[0-9]+(?:\.0*|(?:\.[0-9]+)?[eE]\+?[0-9]{1,3})")
+"""How a whole number is written by a program that holds it as a floating-point number: 1001.0, 1.24e+18."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        path: of the file.
+        name: of the column.
+        values: texts without space around them, whole numbers, floating-point numbers or booleans; null where there is
+            nothing.
+        unit: of numbers, in lower case; empty where none is told.
+        lines: the line of each row, where the file is text.
+    """
+
+    path: Path
+    name: str
+    values: pa.Array
+    unit: str = ""
+    lines: Sequence[int] | None = None
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for what is told."""
+        return f"{self.path}:{self.lines[row]}" if self.lines else f"{self.path}: row {row + 1}"
+
+    def texts(self) -> list[str | None]:
+        """As they are written; None where nothing is."""
+        import pyarrow as pa
+
+        found: list[str | None] = self.values.cast(pa.large_string()).to_pylist()
+        return found
+
+    def ids(self) -> list[str | None]:
+        """Identifiers as text, None where there is none. Whole numbers held as floating-point ones lose their .0.
+
+        Raises:
+            DataError: such numbers, too large to tell neighbours apart.
+        """
+        from pyarrow import types
+
+        exact = 2 ** (np.finfo(np.float64).nmant + 1)
+        if types.is_floating(self.values.type):
+            numbers = self.values.to_numpy(zero_copy_only=False)
+            texts = [None if np.isnan(each) else str(each) for each in numbers]
+            exact = 2 ** (np.finfo(numbers.dtype).nmant + 1)
+        else:
+            texts = self.texts()
+        written = {each for each in texts if each is not None}
+        if not all(map(POINTED.fullmatch, written)):
+            return texts
+        numbers_of = {each: float(each) for each in written}
+        if rounded := [each for each, number in numbers_of.items() if abs(number) >= exact]:
+            raise DataError(
+                f"{self.path}: column {self.name} holds floating-point numbers too large to be exact, such as"
+                f" {min(rounded)} (allowed: whole numbers, text)"
+            )
+        whole = {each: int(number) for each, number in numbers_of.items() if number.is_integer()}
+        if len(set(whole.values())) < len(written):  # names such as 1.0 and 1.00, or 15e-1, and no whole numbers
+            return texts
+        return [None if each is None else str(whole[each]) for each in texts]
+
+    def labels(self, ids: Sequence[str | None]) -> NDArray[np.int8]:
+        """(n,) 1 a lens, 0 none, -1 unknown.
+
+        Args:
+            ids: of the rows, for what is told.
+
+        Raises:
+            DataError: a value that is no label.
+        """
+        texts = self.texts()
+        values = LABELS.get(self.name.lower(), {0: 0, 1: 1})
+        meaning: dict[str | None, int] = {None: -1, **{word: values[number] for word, number in WORDS.items()}}
+        found = np.empty(len(texts), np.int8)
+        for row, text in enumerate(texts):
+            plain = text and re.sub(r"\.0*$", "", text).lower()
+            if plain not in meaning:
+                told = f"{self.name} '{text}' of object {ids[row]} (allowed: {', '.join(WORDS)})"
+                raise DataError(f"{self.place(row)}: {told}")
+            found[row] = meaning[plain]
+        return found
+
+    def numbers(self, ids: Sequence[str | None]) -> NDArray[np.float64]:
+        """(n,) float64, NaN where unknown.
+
+        Args:
+            ids: of the rows, for what is told.
+
+        Raises:
+            DataError: a text that is no number.
+        """
+        found, words = self._parsed()
+        for row in words:
+            told = f"{self.name} '{self.values[row]}' of object {ids[row]} is not a number"
+            raise DataError(f"{self.place(row)}: {told}")
+        return found
+
+    def numbers_among_words(self) -> NDArray[np.float64]:
+        """(n,) float64, NaN where a text is no number."""
+        return self._parsed()[0]
+
+    def degrees(self, *, hours: bool) -> NDArray[np.float64]:
+        """(n,) angles in degrees, NaN where unknown.
+
+        Numbers are in degrees and text such as 10:00:24.0 is as `hours` says, unless the column has a unit.
+
+        Args:
+            hours: whether such text is in hours, as right ascensions are.
+
+        Raises:
+            DataError: a unit of no angle, or a text that is none.
+        """
+        from astropy.coordinates import Angle
+
+        factor = self._degrees_each()
+        found, words = self._parsed()
+        found = np.where(np.isfinite(found), found * factor, np.nan)
+        in_hours = factor == UNITS["hour"] if self.unit else hours
+        for row in words:
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    found[row] = Angle(str(self.values[row]), "hourangle" if in_hours else "deg").deg
+            except Exception:  # its parser answers what is no angle with many kinds
+                raise DataError(f"{self.place(row)}: {self.name} '{self.values[row]}' is no angle") from None
+        return found
+
+    def _degrees_each(self) -> float:
+        from astropy.units import Unit
+
+        if not self.unit or self.unit in UNITS:
+            return UNITS.get(self.unit, 1.0)
+        try:
+            return float(Unit(self.unit).to("deg"))
+        except (ValueError, TypeError):
+            told = f"column {self.name} is in '{self.unit}', which is no angle (allowed: {', '.join(UNITS)})"
+            raise DataError(f"{self.path}: {told}") from None
+
+    def _parsed(self) -> tuple[NDArray[np.float64], list[int]]:
+        """All numbers, NaN where there is none, and the rows of texts that are none."""
+        import pyarrow as pa
+
+        try:
+            return self.values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy(), []
+        except pa.ArrowInvalid:  # among them is text that is no number
+            pass
+        found, words = np.full(len(self.values), np.nan), []
+        for row, text in enumerate(self.values.to_pylist()):
+            if text is None or text.lower() in UNKNOWN:
+                continue
+            try:
+                found[row] = float(text if "_" not in text else "words")  # Python reads 1_000 as a thousand
+            except ValueError:
+                words.append(row)
+        return found, words
+
+
+def column(path: Path, name: str, values: Any, unit: str = "", lines: Sequence[int] | None = None) -> Column:
+    """Make a column of values as numpy, astropy, h5py or pyarrow have them.
+
+    Raises:
+        DataError: it holds something else than a text, a number or a truth value a row.
+    """
+    import pyarrow as pa
+
+    try:
+        found = _plain(_arrow(values))
+    except (TypeError, ValueError, pa.ArrowException):
+        told = f"{path}: column {name} holds something else than a text, a number or a truth value a row"
+        raise DataError(told) from None
+    return Column(path, name, found, (unit or bare(name)[1]).strip(' "').lower(), lines)
+
+
+def positions(ra: Column | None, dec: Column | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Right ascensions and declinations in degrees, both NaN where one is unknown; None where a column is missing.
+
+    Declinations beyond the poles, such as -999, stand for unknown.
+    """
+    if ra is None or dec is None:
+        return None
+    found = np.stack([ra.degrees(hours=True), dec.degrees(hours=False)])
+    found[:, ~(np.isfinite(found[0]) & (np.abs(found[1]) <= 90))] = np.nan
+    return found[0], found[1]
+
+
+def bare(name: str) -> tuple[str, str]:
+    """The name of a column in lower case, without space or # around it, and the unit that may stand behind it."""
+    name = name.strip().lstrip("#").strip().lower()
+    found = HEADING.fullmatch(name)
+    return (found["name"], found["unit"]) if found else (name, "")
+
+
+def canonical(ids: Sequence[str]) -> list[str]:
+    """Identifiers by which two files are matched: numbers without zeros before them, but where that would merge two."""
+    short = {each: each.lstrip("0") or "0" if each.isascii() and each.isdecimal() else each for each in ids}
+    names: dict[str, list[str]] = {}
+    for each, plain in short.items():
+        names.setdefault(plain, []).append(each)
+    return [short[each] if len(names[short[each]]) == 1 else each for each in ids]
+
+
+def _arrow(values: Any) -> pa.Array:
+    import pyarrow as pa
+
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks()
+    if isinstance(values, list):
+        return pa.array(values, pa.large_string())
+    data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
+    if data.ndim != 1 or data.dtype.kind not in "biufSUO":
+        raise TypeError
+    if data.dtype.kind in "iuf":  # in this machine's order of bytes, and no longer than pyarrow has them
+        data = data.astype(f"{data.dtype.kind}{min(data.dtype.itemsize, 8)}")
+    return pa.array(data, mask=mask)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """The same as texts without space around them, whole numbers, floating-point numbers or booleans."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if types.is_float16(kind):
+        values = values.cast(pa.float32())
+    if types.is_floating(values.type):
+        return pc.if_else(pc.is_nan(values), None, values)
+    if types.is_integer(kind) or types.is_boolean(kind):
+        return values
+    if types.is_nested(kind):
+        raise TypeError
+    if types.is_fixed_size_binary(kind):
+        values = values.cast(pa.binary())
+    try:
+        texts = values.cast(pa.large_string())
+    except pa.ArrowInvalid:  # bytes that are no UTF-8
+        texts = pa.array([each and each.decode("latin-1") for each in values.to_pylist()], pa.large_string())
+    texts = pc.utf8_trim(texts, " \t\r\n\0")
+    return pc.if_else(pc.equal(texts, ""), None, texts)

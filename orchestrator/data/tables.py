@@ -1,0 +1,286 @@
+"""Opens tables of any kind, which their content tells.
+
+CSV and its relatives   comma, tab, semicolon, | or spaces between cells; lines that begin with # are left out, but the
+                        one above the first row may be the header
+ECSV, VOTable, FITS     with their units; nothing where a value is masked or stands for none
+Parquet                 of pyarrow, pandas or astropy
+
+All but Parquet may be compressed with gzip. Only the columns that are asked for are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import warnings
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from orchestrator.data import regular
+from orchestrator.data.columns import Column, bare, column
+from orchestrator.data.fits import read_table
+from orchestrator.errors import DataError, one_of
+
+TEXT, PARQUET, FITS, VOTABLE, ECSV, HDF5 = "text", "Parquet", "FITS", "VOTable", "ECSV", "HDF5"
+"""What a file can be; text is all that is none of the others."""
+
+BEGINNINGS = {
+    PARQUET: re.compile(rb"PAR1"),
+    FITS: re.compile(rb"SIMPLE  ="),
+    HDF5: re.compile(rb"\x89HDF\r\n\x1a\n"),
+    VOTABLE: re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!--|!DOCTYPE|(?:\w+:)?VOTABLE)", re.IGNORECASE),
+    ECSV: re.compile(rb"# %ECSV "),
+}
+
+BINARY = {
+    **dict.fromkeys((".parquet", ".pq"), PARQUET),
+    **dict.fromkeys((".fits", ".fit"), FITS),
+    **dict.fromkeys((".vot", ".votable", ".xml"), VOTABLE),
+}
+"""Suffixes of what is no text."""
+
+GZIP = b"\x1f\x8b"
+
+UNPACKED = 1 << 30
+"""Bytes that an ECSV, a VOTable or a FITS table may hold: a small file can unpack to a thousandfold."""
+
+LONGEST = 1 << 22
+"""Characters of a line of text."""
+
+DELIMITERS = ",\t;| "
+"""What may stand between cells; of those that give the same number of columns the first."""
+
+ELSEWHERE = re.compile(
+    rb"<(?:[\w.-]+:)?STREAM\b(?!(?:\s+(?:encoding|type|actuate|expires|rights)\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>)"
+    rb"|<!(?:ATTLIST|ENTITY)"
+)
+"""By what a VOTable would make astropy fetch its data from another file or server."""
+
+
+Columns = tuple[tuple[str, ...], Callable[[Sequence[int]], list[Column]]]
+"""The names of a table's columns, and how those at some places, from 0 on, are read."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its file, the names of its columns, and how some of them are read; see `Columns`."""
+
+    path: Path
+    names: tuple[str, ...]
+    read: Callable[[Sequence[int]], list[Column]]
+
+    @classmethod
+    def open(cls, path: Path) -> Table:
+        """Find out what a file is, and the names of its columns.
+
+        Raises:
+            DataError: it cannot be read, or holds no table.
+        """
+        kind = kind_of(path)
+        if kind == TEXT and (wanted := BINARY.get(Path(path.name.lower().removesuffix(".gz")).suffix)):
+            raise DataError(f"{path}: not a {wanted} file, as its name says")
+        if kind == HDF5:
+            raise DataError(f"{path}: an HDF5 file (allowed: CSV, {ECSV}, {FITS}, {VOTABLE}, {PARQUET})")
+        return cls(path, *{TEXT: _text, PARQUET: _parquet}.get(kind, _astropy)(path))
+
+    def find(self, *names: str) -> int | None:
+        """The place of the first of these columns that there is, or None.
+
+        A name that is the same letter by letter comes first; then those that differ by case, by space or # around
+        them, or by a unit behind them.
+
+        Raises:
+            DataError: two columns go by the name.
+        """
+        for name in names:
+            same = [place for place, each in enumerate(self.names) if each == name]
+            same = same or [place for place, each in enumerate(self.names) if bare(each)[0] == name.lower()]
+            if len(same) > 1:
+                told = ", ".join(f"'{self.names[place]}'" for place in same)
+                raise DataError(f"{self.path}: {len(same)} columns go by the name {name}: {told}")
+            if same:
+                return same[0]
+        return None
+
+    def place(self, *names: str) -> int:
+        """The place of the first of these columns that there is; see `find`.
+
+        Raises:
+            DataError: there is none of them.
+        """
+        found = self.find(*names)
+        if found is None:
+            raise DataError(f"{self.path}: {one_of('column', names[0], self.names)}")
+        return found
+
+
+def kind_of(path: Path) -> str:
+    """What a file is by its content, under gzip too.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        regular.check(path)
+        with _unpacked(path) as file:
+            beginning = file.read(64)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+    return next((kind for kind, pattern in BEGINNINGS.items() if pattern.match(beginning)), TEXT)
+
+
+def _unpacked(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _unreadable(path: Path, error: Exception, kind: str = "table") -> DataError:
+    told = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+    return DataError(f"{regular.shown(str(path))}: not a readable {kind} ({told})")
+
+
+def _text(path: Path) -> Columns:
+    with _rows(path) as rows:
+        names = next(rows, (0, []))[1]
+
+    def read(places: Sequence[int]) -> list[Column]:
+        lines = array("q")
+        cells: list[list[str]] = [[] for _ in places]
+        with _rows(path) as rows:
+            next(rows, None)
+            for line, row in rows:
+                if len(row) != len(names):
+                    raise DataError(f"{path}:{line}: {len(row)} values where the header names {len(names)}")
+                lines.append(line)
+                for values, place in zip(cells, places, strict=True):
+                    values.append(row[place])
+        return [column(path, names[place], values, "", lines) for values, place in zip(cells, places, strict=True)]
+
+    return tuple(names), read
+
+
+@contextmanager
+def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The header and the rows of a text, with the line that each ends in."""
+    try:
+        with _unpacked(path) as file:
+            marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        with _unpacked(path) as file:
+            lines = _Lines(io.TextIOWrapper(file, "utf-16" if marked else "utf-8-sig", newline=""))
+            yield _parsed(lines, path)
+    except UnicodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8 ({error})") from None
+    except csv.Error as error:
+        raise DataError(f"{path}:{lines.number}: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+
+
+class _Lines:
+    """Lines of a text; where a row begins, those that are empty or begin with # are left out."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.number, self.within, self.comment = file, 0, False, ""
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self.file.readline(LONGEST):
+            self.number += 1
+            if len(line) == LONGEST:
+                raise csv.Error(f"a line of more than {LONGEST:,} characters")
+            plain = line.strip()
+            if self.within or (plain and not plain.startswith("#")):
+                self.within = True
+                yield line
+            else:
+                self.comment = plain
+
+
+def _parsed(lines: _Lines, path: Path) -> Iterator[tuple[int, list[str]]]:
+    remaining: Iterator[str] = iter(lines)
+    first = next(remaining, None)
+    if first is None:
+        return
+    delimiter = max(DELIMITERS, key=lambda each: (_cells(first, each) > 1 and each != " ", _cells(first, each)))
+    comment = lines.comment
+    # strict, so that a quote without its end is an error and does not swallow the rest of the file
+    if delimiter == " ":
+        remaining = (line.rstrip() + "\n" for line in remaining)
+    rows = csv.reader(chain([first], remaining), delimiter=delimiter, skipinitialspace=True, strict=True)
+    header = [each.strip() for each in next(rows)]
+    above = _header_above(comment, header, delimiter)
+    for row in chain([above] if above else [], [header], rows):
+        lines.within = False
+        yield lines.number, row
+
+
+def _cells(line: str, delimiter: str) -> int:
+    return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)))
+
+
+def _header_above(comment: str, first: Sequence[str], delimiter: str) -> list[str] | None:
+    """The names in a comment above the first row, where that row holds numbers and these are as many."""
+    names = [each.strip() for each in comment.lstrip("#").strip().split(delimiter)]
+    numbers = any(re.fullmatch(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?", each) for each in first)
+    return names if numbers and len(names) == len(first) > 1 else None
+
+
+def _parquet(path: Path) -> Columns:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    def read(places: Sequence[int]) -> list[Column]:
+        try:
+            # Not read_table, which takes a folder named key=value for a column.
+            table = pyarrow.parquet.ParquetFile(path).read([schema.names[place] for place in places])
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, error, "Parquet file") from None
+        return [column(path, schema.names[place], table[schema.names[place]]) for place in places]
+
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error, "Parquet file") from None
+    if b"table_meta_yaml" in (schema.metadata or {}):  # astropy's own, with units there, and masks in further columns
+        return _astropy(path)
+    return tuple(schema.names), read
+
+
+def _astropy(path: Path) -> Columns:
+    from astropy.table import Table as Found
+
+    kind = kind_of(path)
+    try:
+        with _unpacked(path) as file:
+            content = file.read(UNPACKED + 1)
+        if len(content) > UNPACKED:
+            raise ValueError(f"unpacks to more than {UNPACKED >> 20} MB")
+        if kind == VOTABLE and ELSEWHERE.search(content):
+            raise ValueError("its data are to be fetched from elsewhere")
+        with warnings.catch_warnings(action="ignore"):
+            if kind == FITS:
+                table = read_table(content, str(path))
+            elif kind == ECSV:
+                table = Found.read(content.decode(), format="ascii.ecsv")
+            elif kind == PARQUET:
+                table = Found.read(io.BytesIO(content), format="parquet")
+            else:
+                table = Found.read(io.BytesIO(content), format="votable", table_id=0, use_names_over_ids=True)
+    except DataError:
+        raise
+    except Exception as error:  # astropy answers bad files with many kinds
+        raise _unreadable(path, error, kind) from None
+
+    def read(places: Sequence[int]) -> list[Column]:
+        found = [table.columns[place] for place in places]
+        return [column(path, each.name, getattr(each, "value", each), str(each.unit or "")) for each in found]
+
+    return tuple(table.colnames), read
