@@ -10,14 +10,19 @@ OrchestratorError
 └── Unreachable             a store does not answer, and may later
 """
 
+import os
 import re
+from urllib.parse import quote
 
 REFUSED, AWAY = 2, 75
 """Exit statuses: of what will not do as it was asked for, and of what a store or a disk keeps from being done now."""
 
 
 class OrchestratorError(Exception):
-    """A message for the user: what is wrong, where, and what is allowed."""
+    """A message for the user: what is wrong, where, and what is allowed; it tells no password."""
+
+    def __str__(self) -> str:
+        return without_password(super().__str__())
 
 
 class DataError(OrchestratorError):
@@ -48,9 +53,34 @@ class Unreachable(OrchestratorError):
     """A store does not answer, and may later."""
 
 
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+"""Variables of the environment that a store's password may stand in."""
+
+ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>\S*)", re.IGNORECASE)
+
+SECRET = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|token|secret|key|auth|cred|sig)[^=&\s]*=)[^&#\s]*?(?=['\":,)]*(?:[&#\s]|$))",
+    re.IGNORECASE,
+)
+"""A parameter of an address whose name says that nobody is to read its value."""
+
+
 def without_password(text: str) -> str:
-    """A text, such as a message, with the passwords of its addresses left out."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1@", text)
+    """A text, such as a message, with all that its addresses are opened with left out.
+
+    That is whatever stands before the last @: a password may hold a slash, a colon or an @ itself. The name of a
+    database's user is kept; that of an HTTP server may be a token.
+    """
+    for value in filter(None, map(os.environ.get, SECRETS)):
+        if len(value) > 3:  # a shorter one would be found in any text
+            text = text.replace(value, "***").replace(quote(value, safe=""), "***")
+    return SECRET.sub(r"\1***", ADDRESS.sub(_without_password, text))
+
+
+def _without_password(found: re.Match[str]) -> str:
+    before, at, place = found["rest"].rpartition("@")
+    user = "***" if found["scheme"].lower().startswith("http") else before.partition(":")[0]
+    return f"{found['scheme']}://{user + at if at else ''}{place}"
 
 
 def one_of(what: str, given: object, allowed: "list[str] | tuple[str, ...]") -> str:

@@ -6,6 +6,9 @@ import contextlib
 import errno
 import os
 import signal
+import sys
+import traceback
+from types import TracebackType
 from typing import Any, NoReturn
 
 import click
@@ -69,11 +72,17 @@ def _of_a_store(error: BaseException | None) -> BaseException | None:
     return None
 
 
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show what nobody expected as Python would, without passwords: a log may be read by others."""
+    sys.stderr.write(without_password("".join(traceback.format_exception(kind, error, trace))))
+
+
 class _Orchestrator(click.Group):
     def invoke(self, context: click.Context) -> Any:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is loaded, by the command
         with contextlib.suppress(ValueError):  # only the main thread may
             signal.signal(signal.SIGTERM, _stop)
+        sys.excepthook = _told
         try:
             return super().invoke(context)
         except OrchestratorError as error:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 tracking_uri = click.option(
     "--tracking-uri", metavar="URI", help="MLflow store.  [default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db]"
 )
-storage = click.option("--storage", metavar="URL", default="sqlite:///optuna.db", help="Optuna storage.")
+storage = click.option(
+    "--storage",
+    metavar="URL",
+    default="sqlite:///optuna.db",
+    envvar="OPTUNA_STORAGE",
+    show_default=False,
+    help="Optuna storage.  [default: OPTUNA_STORAGE, then sqlite:///optuna.db]",
+)
 device = click.option("--device", metavar="NAME", help="cuda, mps or cpu.  [default: the best there is]")
 engine = click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", help="Where workers are started."

@@ -82,10 +82,13 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
             cluster_launcher.launch(work, share, reap, functools.partial(click.echo, err=True))
         elif workers is not None and workers > 1:
             handed_on = {
-                f"--{name.replace('_', '-')}": str(value) for name, value in given.items() if value not in (None, "")
+                f"--{name.replace('_', '-')}": str(value)
+                for name, value in given.items()
+                if value not in (None, "") and name not in ("storage", "tracking_uri")
             }
+            stores = {"OPTUNA_STORAGE": given["storage"], "MLFLOW_TRACKING_URI": uri}
             with board(told, lambda: standing.look(asked, searches)) as show:
-                launcher.launch({**handed_on, "--tracking-uri": uri}, workers, bench.device, show)
+                launcher.launch(handed_on, stores, workers, bench.device, show)
         else:
             _train(asked, trials, bench, parent, f"{told} on {bench.device}")
         for network, reason in dropped(searches).items():

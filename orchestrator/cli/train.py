@@ -59,6 +59,7 @@ def train(
     """
     from rich.console import Console
 
+    from orchestrator.errors import without_password
     from orchestrator.learning import devices
     from orchestrator.learning.recipe import recipe as make_recipe
     from orchestrator.reports import tables
@@ -99,7 +100,8 @@ def train(
     done_in = {records.find_training(study, each, bench.data_digest, bench.test_digest) for each, _ in trainings}
     rows = [row for row in records.rows(study) if row.trial in done_in]
     Console().print(tables.as_table(rows))
-    click.echo(f"Recorded in {uri}; `orchestrator table --study {study}` compares all, `orchestrator ui` shows them.")
+    where = without_password(uri)
+    click.echo(f"Recorded in {where}; `orchestrator table --study {study}` compares all, `orchestrator ui` shows them.")
 
 
 def _hyperparameter(text: str) -> tuple[str, bool | int | float | str]:

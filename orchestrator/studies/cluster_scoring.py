@@ -41,7 +41,7 @@ class Order:
     """
 
     model: str
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)
     data: Path
     units: tuple[Unit, ...]
     resize: bool

@@ -29,13 +29,21 @@ LOOK = 0.5
 """Seconds between looks at the workers."""
 
 
-def launch(options: Mapping[str, str], count: int, device: torch.device, show: Callable[[], None] | None) -> None:
+def launch(
+    options: Mapping[str, str],
+    stores: Mapping[str, str],
+    count: int,
+    device: torch.device,
+    show: Callable[[], None] | None,
+) -> None:
     """Run workers until nothing is left to begin.
 
     They are processes of their own: if this one is killed, they go on, and a second launcher shares the work with them.
 
     Args:
         options: of `orchestrator worker`.
+        stores: where they are, as variables of the environment: all users of a machine may read a command's options,
+            and a store's address may hold a password.
         count: how many at a time.
         device: that was chosen; several GPUs are shared out, and so are the cores.
         show: called now and then, to show how far they are; what they say themselves is then kept back, but for the
@@ -56,7 +64,7 @@ def launch(options: Mapping[str, str], count: int, device: torch.device, show: C
         while due or workers:
             for number in [each for each, at in due.items() if at <= time.monotonic()]:
                 del due[number]
-                workers[number] = _start(options, number, count, device, said[number])
+                workers[number] = _start(options, stores, number, count, device, said[number])
             time.sleep(LOOK)
             if show:
                 show()
@@ -90,9 +98,14 @@ def _last_words(said: IO[bytes] | None) -> None:
 
 
 def _start(
-    options: Mapping[str, str], number: int, count: int, device: torch.device, said: IO[bytes] | None
+    options: Mapping[str, str],
+    stores: Mapping[str, str],
+    number: int,
+    count: int,
+    device: torch.device,
+    said: IO[bytes] | None,
 ) -> subprocess.Popen[bytes]:
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}
+    environment = {**{key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}, **stores}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     if device.type == "cuda" and device.index is None:
         visible = environment.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))

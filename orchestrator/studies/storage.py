@@ -19,7 +19,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orchestrator.errors import StudyError, Unreachable, without_password
-from orchestrator.tracking.store import database
+from orchestrator.tracking.store import database, refuse_unclear
 
 DEFAULT = "sqlite:///optuna.db"
 HEARTBEAT, GRACE = 60, 300
@@ -61,6 +61,7 @@ def connect(url: str = DEFAULT) -> Storage:
         Unreachable: its server does not answer. Neither message tells its password.
     """
     path = database(url)
+    refuse_unclear(url)
     if path is None and not url.startswith("postgresql"):
         told = without_password(url)
         raise StudyError(f"{told}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")

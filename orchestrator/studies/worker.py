@@ -17,7 +17,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import OrchestratorError, RecipeError, StudyError
+from orchestrator.errors import OrchestratorError, RecipeError, StudyError, without_password
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
@@ -127,7 +127,7 @@ def _train(
             if shutil.disk_usage(".").free < ROOM:  # whatever it is called where it came up
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path.cwd())) from error
             expected = isinstance(error, OrchestratorError)
-            told = str(error) if expected else f"{type(error).__name__}: {error}"
+            told = without_password(str(error) if expected else f"{type(error).__name__}: {error}")
             trial.set_user_attr("unexpected", not expected)
             trial.set_user_attr("error", told)
             raise RecipeError(told) from error

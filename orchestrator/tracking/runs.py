@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from orchestrator import __version__
 from orchestrator.data.cutouts import Cutouts, names_digest, objects_digest
+from orchestrator.errors import without_password
 from orchestrator.learning.devices import describe
 from orchestrator.learning.recipe import Recipe
 from orchestrator.reports.results import NAMES, RAW
@@ -82,7 +83,7 @@ def running(run_id: str) -> Iterator[None]:
         with briefly(), contextlib.suppress(Exception):  # the store itself may be what failed
             client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             if isinstance(error, Exception):
-                artifacts.log_text(run_id, traceback.format_exc(), "traceback.txt")
+                artifacts.log_text(run_id, without_password(traceback.format_exc()), "traceback.txt")
         raise
     client.set_terminated(run_id, "FINISHED")
 

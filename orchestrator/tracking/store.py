@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -67,6 +68,7 @@ def connect(uri: str | None = None) -> str:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path = database(uri)
+    refuse_unclear(uri)
     if path is not None:  # MLflow keeps stores by their URI: the same name elsewhere is another store
         uri = f"sqlite:///{path.absolute()}"
     mlflow.set_tracking_uri(uri)
@@ -88,6 +90,16 @@ def connect(uri: str | None = None) -> str:
 def database(uri: str) -> Path | None:
     """The file behind a SQLite URI; None for any other store."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def refuse_unclear(uri: str) -> None:
+    """Refuse the address of a server that no two readers would take apart alike, since it may hold a password.
+
+    Raises:
+        TrackingError: there is a blank in it, or a second @ in that of a database. It does not tell the address.
+    """
+    if database(uri) is None and (re.search(r"\s", uri) or (not uri.startswith("http") and uri.count("@") > 1)):
+        raise TrackingError("the address of a store has a blank or a second @ in it (allowed: %20 and %40 for them)")
 
 
 def experiment(name: str) -> str:
