@@ -57,3 +57,32 @@ def test_logits_are_not_walked_on_a_grid(call: Call, tmp_path: Path) -> None:
     assert "logits" in call("metrics", str(file)).stdout
     assert "outside 0 to 1" in call("metrics", str(file), "--grid", expect=2).stderr
     assert "no column 'is_lense'" in call("metrics", str(file), "--label", "is_lense", expect=2).stderr
+
+
+@pytest.mark.parametrize(("label", "lacking"), [(1, "others"), (0, "lenses")])
+def test_what_one_class_cannot_tell_is_said_and_is_null(call: Call, label: int, lacking: str, tmp_path: Path) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_text("id,is_lens,logit\n" + "".join(f"{n},{label},{n - 3.5}\n" for n in range(8)))
+    assert f"no {lacking}: what needs them is not defined" in call("metrics", str(file)).stdout
+    printed = call("metrics", str(file), "--json").stdout
+    told = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [told[name] for name in ("auc", "tpr0", "tpr10")] == [None] * 3
+    assert told["intervals"]["auc"] == [None, None]
+    rate, other = ("tpr", "fpr") if label else ("fpr", "tpr")
+    assert (told[rate], told[other], told["accuracy"]) == (0.5, None, 0.5)
+
+
+def test_files_with_no_object_in_common_are_refused_with_an_example_of_each(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("id,logit\nEUCL-1,0.5\n")
+    (tmp_path / "key.csv").write_text("ID,is_lens\n100000,1\n")
+    told = call("metrics", str(tmp_path / "own.csv"), "--labels", str(tmp_path / "key.csv"), expect=2).stderr
+    assert told.count("\n") == 1
+    assert "identifiers such as 'EUCL-1' here and '100000' there" in told
+
+
+def test_one_of_several_columns_of_scores_is_named(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "s.tsv").write_text("ID\tis_lens\tp_cnn\tp_resnet\n1\ttrue\t.9\t.1\n2\tfalse\t.2\t.8\n")
+    for column, auc in (("p_cnn", 1), ("P_ResNet", 0)):
+        assert json.loads(call("metrics", str(tmp_path / "s.tsv"), "--score", column, "--json").stdout)["auc"] == auc
+    told = call("metrics", str(tmp_path / "s.tsv"), expect=2).stderr
+    assert "no column 'logit' (allowed: ID, is_lens, p_cnn, p_resnet)" in told

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from astropy.io import fits
 from scipy.stats import rankdata
 
 import architectures
-from orchestrator.data import sources
-from orchestrator.data.challenge import SPACE, scan
+from orchestrator.data import scorelist, sources
+from orchestrator.data.challenge import SPACE, TRAINING_KEY, scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning.finder import Finder, find
@@ -155,6 +158,130 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(run: Run, tmp_path: Path, 
     with pytest.raises(DataError, match="another digest of the data"):
         run(out)
     assert run(out, overwrite=True).bad == 3  # type: ignore[union-attr]
+
+
+def test_files_that_have_changed_are_not_taken_from_what_was_done_before(
+    run: Run, tmp_path: Path, listed: Path
+) -> None:
+    paths = [tmp_path / f"{number}.fits" for number in range(2)]
+    first, other, *_ = listed.read_text().split()
+    for path in paths:
+        path.write_bytes(Path(first).read_bytes())
+    listed.write_text("\n".join([*map(str, paths), *listed.read_text().split()[2:]]))
+    out = tmp_path / "scores.csv"
+    run(out, stop=8)  # a part is of five batches
+    begun = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "scores.csv.parts").glob("*.parquet")}
+    assert "00000000.parquet" in begun
+    paths[1].write_bytes(Path(other).read_bytes())
+    run(out)
+    run(tmp_path / "anew.csv")
+    assert out.read_bytes() == (tmp_path / "anew.csv").read_bytes()
+    scores = pyarrow.csv.read_csv(out)["logit"].to_pylist()
+    assert scores[0] != scores[1]
+    assert run(out, resume=True) is None
+    paths[0].unlink()
+    with pytest.raises(DataError, match=r"scores\.csv: was made with another state of the files"):
+        run(out, resume=True)
+
+
+def test_a_csv_has_beside_it_what_it_was_made_of(run: Run, tmp_path: Path, listed: Path) -> None:
+    out = tmp_path / "scores.csv"
+    run(out)
+    assert json.loads((tmp_path / "scores.csv.json").read_text())["model"] == "finder/1"
+    assert run(out, resume=True) is None
+    with pytest.raises(DataError, match="another hdu"):
+        run(out, resume=True, settings="1")
+    for torn in (b"", b"{", b"[1]"):
+        (tmp_path / "scores.csv.json").write_bytes(torn)
+        with pytest.raises(DataError, match=r"another model \(unknown, now finder/1\)"):
+            run(out, resume=True)
+
+
+def test_scores_are_measured_with_the_challenges_key(run: Run, tmp_path: Path, small_space: Path, listed: Path) -> None:
+    listed.write_text("\n".join([*listed.read_text().split()[:200], "gone.fits"] + ["gone.fits"] * 799))
+    run(tmp_path / "own.csv")
+    run(tmp_path / "own.parquet")
+    table = pandas.read_csv(tmp_path / "own.csv")[:200]
+    key = pandas.read_csv(small_space / TRAINING_KEY).set_index("ID")["is_lens"]
+    for name in ("own.csv", "own.parquet"):
+        found = scorelist.read(tmp_path / name, "logit", key=small_space / TRAINING_KEY)
+        assert found.ids == tuple(table["id"])
+        np.testing.assert_allclose(found.scores, table["logit"], rtol=1e-6)
+        assert found.labels.tolist() == key[table["id"].astype(int)].tolist()
+        assert found.unlabelled == ("gone",)
+
+
+def test_a_damaged_part_is_named_and_scored_again(run: Run, tmp_path: Path) -> None:
+    run(tmp_path / "whole.csv")
+    run(tmp_path / "cut.csv", stop=99)
+    part = tmp_path / "cut.csv.parts" / "00000150.parquet"
+    logits = pyarrow.parquet.read_metadata(part).row_group(0).column(2)
+    content = bytearray(part.read_bytes())
+    content[logits.data_page_offset + logits.total_compressed_size // 2] ^= 0xFF  # the metadata at its end stay right
+    part.write_bytes(content)
+    with pytest.raises(DataError, match=r"00000150.parquet: was damaged .*; the same command scores its objects again"):
+        run(tmp_path / "cut.csv")
+    run(tmp_path / "cut.csv")
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+ODD = ["a,b", 'say "x"', "two\nlines", "=1+1", "-7", "007", "nan", "", "ü"]
+"""Identifiers that a program which writes or reads CSV may stumble over."""
+
+
+def kept(out: Path, objects: int, monkeypatch: pytest.MonkeyPatch, **columns: object) -> scorefile.Summary:
+    """Scores without a network, of which columns are given or all the same; in one part."""
+    monkeypatch.setattr(scorefile, "PART", objects)
+    same = {
+        "id": [str(number) for number in range(objects)], "path": ["x"] * objects, "ra": [np.nan] * objects,
+        "logit": np.arange(objects), "probability": [0.5] * objects, "dec": [np.nan] * objects, "masked": [0] * objects,
+        "flags": [""] * objects, "reason": [None] * objects,
+    }  # fmt: skip
+    parts = scorefile.Parts(out, {"model": "finder/1"}, objects, lambda start, stop: f"{start} {stop}")
+    with parts.opened(False, False):
+        parts.write(range(objects), {**same, **columns}, parts.state_of(range(objects)))
+        return parts.finish()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_the_best_are_found_whatever_the_first_rows_hold(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = [""] * 59_999 + ["masked,padded"]
+    kept(tmp_path / f"s{suffix}", 60_000, monkeypatch, flags=flags, ra=[np.nan] * 59_000 + [1.5] * 1_000)
+    best = scorefile.best(tmp_path / f"s{suffix}", 3)
+    assert [(each["id"], each["row"], each["ra"]) for each in best] == [
+        (str(n), n, 1.5) for n in (59_999, 59_998, 59_997)
+    ]
+    assert [each["flags"] for each in best] == ["masked,padded", "", ""]
+    last = scorefile.best(tmp_path / f"s{suffix}", 10**6)[-1]
+    assert (last["id"], last["rank"], np.isnan(last["ra"])) == ("0", 60_000, True)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_identifiers_are_written_and_read_as_they_are(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path / f"s{suffix}", len(ODD), monkeypatch, id=ODD, logit=-np.arange(len(ODD)))
+    assert [each["id"] for each in scorefile.best(tmp_path / f"s{suffix}", 99)] == ODD
+    if suffix == ".csv":
+        frame = pandas.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
+        assert frame["id"].tolist() == ODD
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_page_is_drawn_where_nothing_has_a_place_and_where_all_is_bad(
+    suffix: str, model: Model, run: Run, tmp_path: Path, listed: Path
+) -> None:
+    image = np.random.default_rng(0).normal(0, 1e-12, (101, 101)).astype(np.float32)
+    fits.PrimaryHDU(image).writeto(tmp_path / "nowhere.fits")
+    for name, good in (("nowhere.fits", 1000), ("gone.fits", 0)):
+        listed.write_text(f"{name}\n" * 1000)
+        out = tmp_path / f"{name}{suffix}"
+        assert run(out).bad == 1000 - good
+        page = scoring.candidates(model, sources.find(listed, SPACE), out, 3)
+        assert page.count("<figure>") == (3 if good else 0)
+        assert "nan" not in page
 
 
 def test_two_processes_do_not_score_into_one_file(run: Run, model: Model, tmp_path: Path, listed: Path) -> None:
