@@ -23,7 +23,7 @@ def doctor(context: click.Context, mend: bool, storage: str, tracking_uri: str |
 
     store.connect(tracking_uri)
     trials = storages.connect(storage)
-    found = doctors.mend(trials) if mend else doctors.examine(trials)
+    found = doctors.mend(trials, asked=True) if mend else doctors.examine(trials)
     for each in found:
         done = mend and each.mend is not None
         click.echo(f"{each.what}: {'did' if done else 'to do'}: {each.remedy}")

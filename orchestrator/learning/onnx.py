@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
 from orchestrator.learning.finder import find
 
@@ -39,8 +40,7 @@ def write(program: ExportedProgram, flux: NDArray[np.float32], path: Path) -> fl
         import onnxscript  # noqa: F401 - torch needs it, and says so less clearly
     except ImportError as error:
         raise RecipeError(f"{path.name}: ONNX needs {error.name} (pip install 'lens-orchestrator[onnx]')") from None
-    partial = path.with_name(f"{path.name}.partial")
-    try:
+    with whole(path) as partial:
         _convert(program, partial)
         session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
         expected = np.stack(find(program.module(), flux, torch.device("cpu")))
@@ -52,9 +52,6 @@ def write(program: ExportedProgram, flux: NDArray[np.float32], path: Path) -> fl
             raise RecipeError(
                 f"{path.name}: not kept: it differs from the graph by {difference:.2g}, and may by {DIFFERENCE:g}"
             )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 

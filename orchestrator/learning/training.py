@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import architectures
+from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
 from orchestrator.learning.batches import Batch
 from orchestrator.learning.devices import autocast, reproducible, resolve_precision
@@ -178,7 +179,6 @@ def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
         notes: plain values to keep with it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     state = {
         "recipe": training.recipe.model_dump(mode="json"),
         "epoch": training.epoch,
@@ -188,11 +188,8 @@ def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
     }
     if training.average:
         state["average"] = {"network": training.average.network.state_dict(), "steps": training.average.steps}
-    try:
+    with whole(path) as partial:
         torch.save(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def restore(training: Training, path: Path) -> dict[str, Any]:
@@ -202,9 +199,10 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
 
     Raises:
         RecipeError: the file is no checkpoint, or one of another recipe.
+        OSError: it is gone, or cannot be read now; that says nothing of what is in it.
     """
+    stored = _read(path, training.device)
     try:
-        stored = torch.load(path, map_location=training.device, weights_only=True)
         free = ("epochs",) if training.recipe.schedule == "constant" else ()
         earlier = Recipe.model_validate_json(json.dumps(stored["recipe"]))
         same = earlier.digest_without(*free) == training.recipe.digest_without(*free)
@@ -215,13 +213,40 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
             if training.average:
                 training.average.network.load_state_dict(stored["average"]["network"])
                 training.average.steps = stored["average"]["steps"]
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # a broken file can raise anything
-        reason = str(error).partition("\n")[0]
-        raise RecipeError(f"{path}: not a readable checkpoint ({reason}); remove it to start anew") from None
+        raise _unreadable(path, error) from None
     if not same:
-        raise RecipeError(f"{path}: a checkpoint of another recipe; remove it to start anew")
-    notes: dict[str, Any] = stored["notes"]
-    return notes
+        raise RecipeError(f"{path}: a checkpoint of another recipe")
+    return dict(stored["notes"])
+
+
+def notes(path: Path) -> dict[str, Any]:
+    """The notes that were kept with a checkpoint.
+
+    Raises:
+        RecipeError: the file is no checkpoint.
+        OSError: as `restore`.
+    """
+    try:
+        return dict(_read(path, torch.device("cpu"))["notes"])
+    except (KeyError, TypeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read(path: Path, device: torch.device) -> Any:
+    content = path.read_bytes()  # of which torch would tell a failure and a torn file alike
+    try:
+        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RecipeError:
+    return RecipeError(f"{path}: not a readable checkpoint ({str(error).partition(chr(10))[0]})")
 
 
 @contextmanager

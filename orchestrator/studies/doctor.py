@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
+from orchestrator.data.whole import PARTIAL, writer
+from orchestrator.errors import RecipeError
+from orchestrator.learning.training import notes
 from orchestrator.studies.storage import Claim, Dead, Storage, is_dead, requeue
-from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, UNRECORDED, catch_up, unrecorded
+from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, STORE, catch_up, set_aside, unrecorded
 from orchestrator.tracking import artifacts, records, runs
 
 
@@ -25,6 +27,8 @@ class Finding:
     what: str
     remedy: str
     mend: Callable[[], object] | None
+    loses: bool = False
+    """Whether that takes a file away: nobody does who was not asked to."""
 
 
 def examine(storage: Storage) -> list[Finding]:
@@ -32,11 +36,11 @@ def examine(storage: Storage) -> list[Finding]:
     return [*_runs(), *_trials(storage), *_checkpoints()]
 
 
-def mend(storage: Storage) -> list[Finding]:
-    """Put right what can be, and return what was found."""
+def mend(storage: Storage, *, asked: bool = False) -> list[Finding]:
+    """Put right what can be, and return what was found; what takes a file away, only if it was asked for."""
     found = examine(storage)
     for each in found:
-        if each.mend is not None:
+        if each.mend is not None and (asked or not each.loses):
             each.mend()
     return found
 
@@ -87,24 +91,50 @@ def _trials(storage: Storage, dead: Dead = is_dead) -> Iterator[Finding]:
 
 def _checkpoints() -> Iterator[Finding]:
     for path in sorted(Path(CHECKPOINTS).rglob("*")):
-        if path.suffix == ".partial" and is_dead({"host": platform.node(), "pid": path.suffixes[-2].lstrip(".")}):
-            yield Finding(f"{path} is half a checkpoint", "delete it", path.unlink)
+        if path.suffix == PARTIAL:
+            yield from _partial(path)
         elif path.suffix == ".pt":
             yield from _checkpoint(path)
 
 
+def _partial(path: Path) -> Iterator[Finding]:
+    process = writer(path)
+    what = f"{path} is half a checkpoint, of process {process.get('pid', 'unknown')}"
+    if is_dead(process):
+        yield Finding(f"{what}, which is gone", "delete it", partial(path.unlink, missing_ok=True), loses=True)
+    elif process.get("host") != platform.node():
+        yield Finding(
+            f"{what} on {process.get('host', 'an unknown machine')}", "look there: it cannot be told from here", None
+        )
+
+
 def _checkpoint(path: Path) -> Iterator[Finding]:
     try:
-        notes = torch.load(path, map_location="cpu", weights_only=True)["notes"]
-        run_id = str(notes["run_id"])
-    except Exception:  # a broken file can raise anything
-        yield Finding(f"{path} is not a readable checkpoint", "delete it; its training begins anew", path.unlink)
+        kept = notes(path)
+        run_id = str(kept["run_id"])
+    except FileNotFoundError:  # its training was finished, here or on another machine, since it was listed
         return
-    if not records.exists(run_id):
-        remedy = ("look for the store it is of", None) if UNRECORDED in notes else ("delete it", path.unlink)
-        yield Finding(f"{path} is of run {run_id}, which is not in this store", *remedy)
+    except OSError as error:
+        yield Finding(f"{path} cannot be read: {error.strerror or error}", "look for what keeps it from being", None)
         return
-    missing = unrecorded(run_id, notes)
+    except (RecipeError, KeyError):
+        yield Finding(
+            f"{path} is not a readable checkpoint",
+            f"move it to {path.name}.broken; its training begins anew",
+            partial(set_aside, path),
+            loses=True,
+        )
+        return
+    stage, kept_in = records.stage(run_id), kept.get(STORE, "a store that it does not name")
+    if stage is None:
+        what = f"{path} is of run {run_id}, which is not in this store but was in {kept_in}"
+        yield Finding(what, "go on with it there, or delete it yourself if that is gone", None)
+        return
+    if stage == "deleted":
+        what = f"{path} is of run {run_id}, which was deleted"
+        yield Finding(what, "delete it", partial(path.unlink, missing_ok=True), loses=True)
+        return
+    missing = unrecorded(run_id, kept)
     at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())
     if missing and not at_work:  # else it is recorded before the training goes on
         epochs = f"epoch {min(missing)}" if len(missing) == 1 else f"epochs {min(missing)} to {max(missing)}"
@@ -113,7 +143,7 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
         )
 
         def upload() -> None:
-            catch_up(run_id, notes)
+            catch_up(run_id, kept)
             artifacts.log_file(run_id, path, CHECKPOINT)
 
         yield Finding(what, "record them, and attach the checkpoint", upload)

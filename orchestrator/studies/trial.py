@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -13,6 +16,7 @@ from torch import nn
 
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.splits import OFFICIAL, Split, split
+from orchestrator.data.whole import PARTIAL
 from orchestrator.errors import DataError, RecipeError
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.inference import score
@@ -21,7 +25,7 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.row import record
-from orchestrator.tracking import artifacts, records, runs
+from orchestrator.tracking import artifacts, records, runs, store
 
 CHECKPOINTS = Path("checkpoints")
 """Of trainings that are under way."""
@@ -31,6 +35,9 @@ CHECKPOINT = "checkpoint.pt"
 
 SAVE_EVERY = 30.0
 """Seconds of training that a kill may cost."""
+
+STORE = "store"
+"""Note in a checkpoint: the store that its run is in, for whoever finds it under another."""
 
 UNRECORDED = "unrecorded"
 """Note in a checkpoint: the metrics of epochs, by number, that the tracking store may not have."""
@@ -76,7 +83,8 @@ def run(
             run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation]))
         )
         artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
-    checkpoint = _checkpoint(recipe, bench)
+    checkpoint = _checkpoint(recipe, bench, run_id)
+    about = {"run_id": run_id, STORE: store.known_as()}
     batches = Batches(
         cutouts.pixels,
         cutouts.labels,
@@ -109,7 +117,7 @@ def run(
                 if epoch.number > recorded:
                     runs.log_metrics(run_id, metrics, epoch.number)
                 if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
-                    save(training, checkpoint, {"run_id": run_id})
+                    save(training, checkpoint, about)
                     saved = time.monotonic()
                 if (
                     epoch.number in counts
@@ -117,13 +125,15 @@ def run(
                     record(training, epoch, bench, parts, run_id, validate)
                 yield epoch
             except BaseException:
-                save(training, checkpoint, {"run_id": run_id, UNRECORDED: {epoch.number: metrics}})
+                save(training, checkpoint, {**about, UNRECORDED: {epoch.number: metrics}})
                 raise
             if stop(epoch):
                 break
         if checkpoint.exists():
             artifacts.log_file(run_id, checkpoint, CHECKPOINT)
     checkpoint.unlink(missing_ok=True)
+    for half in checkpoint.parent.glob(f"{checkpoint.name}.*{PARTIAL}"):  # of a process that was killed at it
+        half.unlink(missing_ok=True)
 
 
 def unrecorded(run_id: str, notes: Mapping[str, Any]) -> dict[int, dict[str, float]]:
@@ -138,10 +148,21 @@ def catch_up(run_id: str, notes: Mapping[str, Any]) -> None:
         runs.log_metrics(run_id, metrics, number)
 
 
-def _checkpoint(recipe: Recipe, bench: Bench) -> Path:
-    """Named for all that decides the rows of a training."""
-    decides = (recipe.digest, bench.data_digest, bench.test_digest)
+def set_aside(path: Path) -> Path:
+    """Move a file that is no checkpoint to where nothing reads it, and return where that is."""
+    return path.replace(path.with_name(f"{path.name}.broken"))
+
+
+def _checkpoint(recipe: Recipe, bench: Bench, run_id: str | None = None) -> Path:
+    """Named for all that decides the rows of a training, and its run: in another store it has another."""
+    decides = (recipe.digest, bench.data_digest, bench.test_digest, run_id)
     return CHECKPOINTS / bench.study / f"{'-'.join(filter(None, decides))}.pt"
+
+
+def _checkpoints(recipe: Recipe, bench: Bench) -> list[Path]:
+    """Of this training in any store; earlier their names were without the run."""
+    path = _checkpoint(recipe, bench)
+    return sorted(each for end in ("", f"-{'?' * 32}") for each in path.parent.glob(f"{path.stem}{end}.pt"))
 
 
 def _resume(
@@ -151,18 +172,30 @@ def _resume(
 
     Else a new one, or one that goes on from another, and no run.
     """
-    bands, size = cutouts.pixels.shape[1], cutouts.pixels.shape[-1]
-    training, checkpoint = begin(recipe, bands, size, bench.device), _checkpoint(recipe, bench)
-    if checkpoint.exists() and not runs.attached():
-        notes = restore(training, checkpoint)
-        if records.exists(str(notes["run_id"])):  # else it was recorded in another store, or deleted since
-            return training, str(notes["run_id"]), notes
-        training = begin(recipe, bands, size, bench.device)
-    data, test = bench.data_digest, bench.test_digest
-    known = None if runs.attached() else records.find_training(bench.study, recipe, data, test)
-    if known or extends:
+    begun = functools.partial(begin, recipe, cutouts.pixels.shape[1], cutouts.pixels.shape[-1], bench.device)
+    training, known = begun(), None
+    if not runs.attached():
+        known = records.find_training(bench.study, recipe, bench.data_digest, bench.test_digest)
+        for checkpoint in _checkpoints(recipe, bench):
+            try:
+                notes = restore(training, checkpoint)
+            except FileNotFoundError:  # another machine has finished or moved it since it was listed
+                continue
+            except RecipeError as error:
+                sys.stderr.write(f"{error}; kept as {set_aside(checkpoint).name}, and done without\n")
+                run_id, training = checkpoint.stem.rpartition("-")[2], begun()
+                known = known or (run_id if records.exists(run_id) else None)
+                continue
+            run_id = str(notes["run_id"])
+            if records.exists(run_id):  # else it is of another store, or was deleted since
+                with contextlib.suppress(FileNotFoundError):
+                    checkpoint.replace(_checkpoint(recipe, bench, run_id))
+                return training, run_id, notes
+            training = begun()
+    source = known if known and artifacts.has(known, CHECKPOINT) else extends
+    if source:
         with tempfile.TemporaryDirectory() as folder:
-            restore(training, artifacts.download(known or str(extends), CHECKPOINT, Path(folder)))
+            restore(training, artifacts.download(source, CHECKPOINT, Path(folder)))
     return training, known, {}
 
 

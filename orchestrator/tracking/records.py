@@ -27,12 +27,23 @@ class Unfinished(NamedTuple):
     tags: dict[str, str]
 
 
-def exists(run_id: str) -> bool:
-    """Whether the store knows the run; a checkpoint may remember one of another store, or a deleted one."""
+def stage(run_id: str) -> str | None:
+    """Whether a run is `active` or `deleted`; None where the store does not know it, as one of another store.
+
+    Raises:
+        MlflowException: the store does not answer, or refuses to say.
+    """
     try:
-        return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException:
-        return False
+        return str(MlflowClient().get_run(run_id).info.lifecycle_stage)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def exists(run_id: str) -> bool:
+    """Whether the store has the run; a checkpoint may remember one of another store, or a deleted one."""
+    return stage(run_id) == "active"
 
 
 def find_study(study: str) -> str | None:

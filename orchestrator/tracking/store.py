@@ -87,6 +87,15 @@ def connect(uri: str | None = None) -> str:
     return uri
 
 
+def known_as() -> str:
+    """The URI of the store without a password, of a file in the working directory relative: that may be moved."""
+    uri = str(mlflow.get_tracking_uri())
+    path = database(uri)
+    if path is not None and path.is_relative_to(Path.cwd()):
+        return f"sqlite:///{path.relative_to(Path.cwd())}"
+    return without_password(uri)
+
+
 def database(uri: str) -> Path | None:
     """The file behind a SQLite URI; None for any other store."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

@@ -50,7 +50,7 @@ def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(tmp_path: Path) ->
 def test_a_checkpoint_of_another_recipe_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     save(start(seed=1), tmp_path / NAME, {})
     training = start(seed=2)
-    with pytest.raises(RecipeError, match=r"checkpoint\.pt: a checkpoint of another recipe; remove it"):
+    with pytest.raises(RecipeError, match=r"checkpoint\.pt: a checkpoint of another recipe"):
         restore(training, tmp_path / NAME)
     for ours, fresh in zip(training.network.parameters(), start(seed=2).network.parameters(), strict=True):
         assert torch.equal(ours, fresh)
@@ -66,6 +66,6 @@ def test_a_broken_checkpoint_is_refused_by_name(damage: str, tmp_path: Path) -> 
         torch.save({"weights": torch.zeros(3)}, path)
     elif damage != "of more bands":
         path.write_text("" if damage == "empty" else "weights")
-    with pytest.raises(RecipeError, match=r"checkpoint\.pt: not a readable checkpoint \(.*\); remove it") as caught:
+    with pytest.raises(RecipeError, match=r"checkpoint\.pt: not a readable checkpoint \(.*\)") as caught:
         restore(start(), path)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,6 @@ take its place. `simulation.json` keeps the settings. A run that was killed goes
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from orchestrator.data.catalogue import TRUTH
 from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, cutout_path
 from orchestrator.data.processes import spread
 from orchestrator.data.simulation import files
+from orchestrator.data.whole import whole
 from orchestrator.errors import DataError, one_of
 
 VERSION = "1"
@@ -208,6 +208,5 @@ def _write(path: Path, text: str) -> None:
     """Write the whole file or nothing, and nothing where it holds that already."""
     if path.exists() and path.read_text() == text:
         return
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text)
