@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,17 +29,15 @@ def page(title: str, description: str, sections: Sequence[tuple[str, str, str]],
         "title": html.escape(title),
         "description": html.escape(description),
         "banner": banner,
-        "links": " ".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections),
+        "links": " ".join(f'<a href="#{html.escape(name)}">{heading}</a>' for name, heading, _ in sections),
         "sections": "\n".join(
-            f'<section id="{name}"><h2>{heading}</h2>\n{content}</section>' for name, heading, content in sections
+            f'<section id="{html.escape(name)}"><h2>{heading}</h2>\n{content}</section>'
+            for name, heading, content in sections
         ),
         "plotly": plotly.offline.get_plotlyjs(),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, content in places.items():
-        assert f"<!-- {name} -->" in text, name
-        text = text.replace(f"<!-- {name} -->", content)
-    return text
+    # In one pass: what is put in may look like a place itself.
+    return re.sub(r"<!-- (\w+) -->", lambda found: places[found[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, safe: bool = False, sortable: bool = False) -> str:
@@ -61,7 +60,7 @@ def figure(figure: Figure, name: str) -> str:
 
 def drawing(content: str, name: str) -> str:
     """The same of a figure that is written in JSON."""
-    content = content.replace("</", "<\\/")
+    content, name = content.replace("<", "\\u003c"), html.escape(name)
     place = f'<div class="figure" id="figure-{name}"></div>'
     return f'{place}<script type="application/json" data-figure="{name}">{content}</script>'
 

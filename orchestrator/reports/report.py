@@ -86,7 +86,7 @@ def _results(results: Results) -> str:
                 if given is not None:
                     shown += f'<small class="published">{source.source} {given:.{digits}f}</small>'
             cells.append(shown)
-        lines.append([*cells, f'<code title="{row.run_id}">{row.run_id[:8]}</code>'])
+        lines.append([*cells, f'<code title="{html.escape(row.run_id)}">{html.escape(row.run_id[:8])}</code>'])
     notes = "".join(small_print(f"{each[0].upper()}{each[1:]}.") for each in tables.notes(results.rows, beside))
     switch = '<label class="switch"><input type="checkbox" id="published"> show what was published</label>'
     return f"{switch}{table(header, lines, safe=True, sortable=True)}{notes}"
@@ -189,9 +189,10 @@ def _mistakes(results: Results) -> tuple[str, str, str] | None:
     for row in results.shown:
         kinds: dict[str, list[str]] = {}
         for each in results.mistakes.get(row.run_id, []):
+            identifier = html.escape(str(each["id"]))
             kinds.setdefault(each["kind"], []).append(
-                f'<figure><img alt="object {each["id"]}" src="data:image/png;base64,{each["picture"]}">'
-                f"<figcaption>{each['id']}<br>{each['logit']:.2f}</figcaption></figure>"
+                f'<figure><img alt="object {identifier}" src="data:image/png;base64,{html.escape(each["picture"])}">'
+                f"<figcaption>{identifier}<br>{each['logit']:.2f}</figcaption></figure>"
             )
         pictures = "".join(
             f'<h4>{html.escape(kind)}</h4><div class="pictures">{"".join(figures)}</div>'

@@ -114,7 +114,7 @@ def draw(study: Study, architecture: str, trials: Sequence[FrozenTrial], seed: i
     """
     seed = int(study.fixed.get("seed", 0)) if seed is None else seed
     seed += len({origin_of(trial) for trial in trials})
-    guided = study.search == "tpe" or (study.search == "hybrid" and random.Random(seed).random() < GUIDED)
+    guided = study.search == "tpe" or (study.search == "hybrid" and random.Random(seed).random() < GUIDED)  # noqa: S311 - no secret
     sampler = optuna.samplers.TPESampler(seed=seed) if guided else optuna.samplers.RandomSampler(seed=seed)
     known = optuna.create_study(sampler=sampler, direction=study.direction)
     known.add_trials(trainings(study, trials))
