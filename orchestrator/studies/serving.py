@@ -6,7 +6,7 @@ Requests are let in by their number and size while they come, and then wait in l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from orchestrator.data.uploads import Sent, Upload
 from orchestrator.errors import DataError
 from orchestrator.reports import serving as pages
 from orchestrator.studies.line import Line, Score
+from orchestrator.studies.visitors import Visitors
 from orchestrator.tracking.models import Model
 
 WAITING = 256
@@ -115,6 +116,9 @@ def _busy() -> HTTPException:
 
 async def _reader(request: Request, imaging: ImagingSet, largest: int) -> Callable[[], list[Sent]]:
     """Take a request in; what it gives reads the cutouts."""
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise HTTPException(415, f"content encoding '{packed}' (allowed: none; FITS files may be gzip'd themselves)")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return partial(uploads.from_json, await request.body(), imaging)
@@ -132,13 +136,14 @@ async def _reader(request: Request, imaging: ImagingSet, largest: int) -> Callab
     raise HTTPException(415, f"content type '{kind}' (allowed: {allowed})")
 
 
-def app(model: Model, device: torch.device, largest: int) -> FastAPI:
+def app(model: Model, device: torch.device, largest: int, names: Collection[str] = ()) -> FastAPI:
     """The application that serves a model.
 
     Args:
         model: as loaded onto the device.
         device: where it scores.
         largest: bytes a request may have.
+        names: of the server, in lower case; see `visitors.refusal`.
     """
     imaging = model.set
     about = About(
@@ -162,6 +167,7 @@ def app(model: Model, device: torch.device, largest: int) -> FastAPI:
 
     # FastAPI's pages of documentation load their scripts from elsewhere.
     served = FastAPI(title="Lens finder", version=__version__, docs_url=None, redoc_url=None, lifespan=line)
+    served.add_middleware(Visitors, names=names)
 
     @served.exception_handler(DataError)
     async def refuse(request: Request, error: DataError) -> JSONResponse:

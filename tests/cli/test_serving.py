@@ -222,7 +222,9 @@ def test_a_request_too_large_is_refused_while_it_comes(server: Server) -> None:
 def begin(server: Server, length: int, sent: int) -> socket.socket:
     """Begin a request, and leave it at that."""
     opened = socket.create_connection(("127.0.0.1", server.port))
-    head = f"POST /score HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    head = (
+        f"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
     opened.sendall(head.encode() + bytes(sent))
     return opened
 

@@ -53,7 +53,11 @@ def _report(text: str) -> str:
         Row(
             **{
                 **dict.fromkeys(("trial", "recipe", "family", "dataset", "tested"), text),
-                **{"run_id": f"{number}{text}", "set": "space", "model": text, "epochs": number, "weights": text},
+                "run_id": f"{number}{text}",
+                "set": "space",
+                "model": text,
+                "epochs": number,
+                "weights": text,
                 "settings": {
                     "learning_rate": f"{number}{text}",
                     "device": text,
