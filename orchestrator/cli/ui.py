@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -33,38 +32,49 @@ def ui(port: int, optuna: bool, optuna_port: int, storage: str, tracking_uri: st
     from orchestrator.tracking import store
 
     uri = store.connect(tracking_uri)
-    commands = []
+    command: list[str] = []
     if uri.startswith(("http://", "https://")):
         click.echo(f"The store is a server already: open {without_password(uri)}")
     else:
         options.free(HOST, port)
-        where = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
-        commands.append([sys.executable, "-m", "mlflow", "server", *where])
+        # Else it takes all that looks like an address of a private network, 10.example.org too.
+        names = [
+            "--allowed-hosts",
+            f"{HOST}:{port},localhost:{port}",
+            "--cors-allowed-origins",
+            f"http://{HOST}:{port}",
+        ]
+        where = ["--host", HOST, "--port", str(port), "--workers", "1", *names]
+        command = [sys.executable, "-m", "mlflow", "server", *where]
         click.echo(f"Open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops it)")
+    shown = contextlib.ExitStack()
     if optuna:
+        from orchestrator.studies import dashboard
         from orchestrator.studies import storage as storages
 
         path = store.database(storage)
         if path is not None and not path.exists():
             raise click.BadParameter(f"{path}: there is no such storage; a sweep makes it", param_hint="--storage")
-        storages.connect(storage)
+        searches = storages.connect(storage)
         options.free(HOST, optuna_port, "--optuna-port")
-        dashboard = str(Path(sys.executable).with_name("optuna-dashboard"))
-        commands.append([dashboard, storage, "--host", HOST, "--port", str(optuna_port)])
+        shown.enter_context(dashboard.serving(searches, HOST, optuna_port))
         click.echo(f"Open http://{HOST}:{optuna_port}/dashboard for searches")
-    _serve(commands)
+    with shown:
+        if command or optuna:
+            _serve(command, uri)
 
 
-def _serve(commands: Sequence[Sequence[str]]) -> None:
-    """Run servers until Ctrl-C, or until one of them ends; then end all."""
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 13 processes that nothing here needs
-    servers = [
-        # Each has a session of its own, so that its children end with it.
-        subprocess.Popen(command, env=environment, start_new_session=True)
-        for command in commands
-    ]
+def _serve(command: Sequence[str], uri: str) -> None:
+    """Run a server, if one is asked for, until Ctrl-C or until it ends by itself."""
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,  # all users of a machine may read a command's options
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 13 processes that nothing here needs
+    }
+    # A session of its own, so that its children end with it.
+    servers = [subprocess.Popen(command, env=environment, start_new_session=True)] if command else []
     try:
-        while servers and all(server.poll() is None for server in servers):
+        while all(server.poll() is None for server in servers):
             time.sleep(0.2)
     except KeyboardInterrupt:
         click.echo("Stopped.", err=True)

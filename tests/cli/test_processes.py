@@ -14,6 +14,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import httpx
 import optuna
 import pytest
 from mlflow import MlflowClient
@@ -112,6 +113,16 @@ def test_the_ui_shows_both_stores_on_this_machine_alone_and_ends_both(tmp_path: 
         assert "Optuna Dashboard" in read(f"http://127.0.0.1:{other}/dashboard")
         listed = json.loads(read(f"http://127.0.0.1:{other}/api/studies"))["study_summaries"]
         assert [each["study_name"] for each in listed] == ["searched"]
+        for address in (
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/create",
+            f"http://127.0.0.1:{other}/api/studies",
+        ):
+            for headers in (
+                {"Host": "10.example.org"},
+                {"Host": "evil.example.org"},
+                {"Origin": "http://evil.example.org"},
+            ):
+                assert httpx.post(address, json={"name": "evil"}, headers=headers).status_code == 403
         assert f"127.0.0.1:{port}" in refusal("ui", "--port", str(port), at=tmp_path)
         options = ("--port", str(free_port()), "--optuna", "--optuna-port", str(other))
         assert "--optuna-port" in refusal("ui", *options, at=tmp_path)
