@@ -275,7 +275,9 @@ def _plain(values: pa.Array) -> pa.Array:
         values = values.cast(pa.binary())
     try:
         texts = values.cast(pa.large_string())
-    except pa.ArrowInvalid:  # bytes that are no UTF-8
-        texts = pa.array([each and each.decode("latin-1") for each in values.to_pylist()], pa.large_string())
+        texts.validate(full=True)
+    except pa.ArrowInvalid:  # bytes that are no UTF-8, which some programs write as text too
+        raw = values.cast(pa.large_binary()).to_pylist()
+        texts = pa.array([each and each.decode("latin-1") for each in raw], pa.large_string())
     texts = pc.utf8_trim(texts, " \t\r\n\0")
     return pc.if_else(pc.equal(texts, ""), None, texts)

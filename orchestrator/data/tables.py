@@ -240,18 +240,19 @@ def _parquet(path: Path) -> Columns:
     def read(places: Sequence[int]) -> list[Column]:
         try:
             # Not read_table, which takes a folder named key=value for a column.
-            table = pyarrow.parquet.ParquetFile(path).read([schema.names[place] for place in places])
-        except (pa.ArrowException, OSError) as error:
+            table = pyarrow.parquet.ParquetFile(path).read([names[place] for place in places])
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _unreadable(path, error, "Parquet file") from None
-        return [column(path, schema.names[place], table[schema.names[place]]) for place in places]
+        return [column(path, names[place], table[names[place]]) for place in places]
 
     try:
         schema = pyarrow.parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
+        names = tuple(schema.names)
+    except (pa.ArrowException, OSError, ValueError) as error:  # the last of names that are no UTF-8
         raise _unreadable(path, error, "Parquet file") from None
     if b"table_meta_yaml" in (schema.metadata or {}):  # astropy's own, with units there, and masks in further columns
         return _astropy(path)
-    return tuple(schema.names), read
+    return names, read
 
 
 def _astropy(path: Path) -> Columns:

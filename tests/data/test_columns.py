@@ -126,6 +126,10 @@ IDS: dict[str, tuple[Any, list[str | None]]] = {
     "floating point of 32 bits": (np.array([1001, 16777215], np.float32), ["1001", "16777215"]),
     "bytes": (np.array([b"J0001 ", b"", b"J0003\0"]), ["J0001", None, "J0003"]),
     "bytes that are no UTF-8": (np.array([b"\xe9"]), ["é"]),
+    "text that is no UTF-8": (
+        pa.chunked_array([pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xe9"))]),
+        ["é"],
+    ),
     "masked": (np.ma.array([1, 2], mask=[True, False]), [None, "2"]),
     "categories": (pa.chunked_array([["a", "b", "a"]]).dictionary_encode(), ["a", "b", "a"]),
     "decimals": (pa.chunked_array([pa.array([BIG]).cast(pa.decimal128(19))]), [str(BIG)]),
