@@ -19,10 +19,10 @@ REFUSED, AWAY = 2, 75
 
 
 class OrchestratorError(Exception):
-    """A message for the user: what is wrong, where, and what is allowed; it tells no password."""
+    """A message for the user, in one line: what is wrong, where, and what is allowed; it tells no password."""
 
     def __str__(self) -> str:
-        return without_password(super().__str__())
+        return in_one_line(without_password(super().__str__()))
 
 
 class DataError(OrchestratorError):
@@ -81,6 +81,17 @@ def _without_password(found: re.Match[str]) -> str:
     before, at, place = found["rest"].rpartition("@")
     user = "***" if found["scheme"].lower().startswith("http") else before.partition(":")[0]
     return f"{found['scheme']}://{user + at if at else ''}{place}"
+
+
+def in_one_line(text: str) -> str:
+    r"""A text with what cannot be printed, such as the end of a line in a name, as ``\n`` or ``\xe9``."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    # In names of files that are no UTF-8, Python has such numbers for bytes.
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else repr(character)[1:-1]
 
 
 def one_of(what: str, given: object, allowed: "list[str] | tuple[str, ...]") -> str:

@@ -1,10 +1,12 @@
-"""What is told of an address: never what it is opened with."""
+"""What is told of an address, never what it is opened with; and messages of one line."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from orchestrator.errors import TrackingError, without_password
+from orchestrator.errors import DataError, TrackingError, without_password
 
 ADDRESSES = {
     "postgresql://ann:S3cret@host:5432/db": "postgresql://ann@host:5432/db",
@@ -57,3 +59,15 @@ def test_a_password_of_the_environment_is_told_nowhere(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("text", PLAIN)
 def test_a_text_without_one_stays_as_it_is(text: str) -> None:
     assert without_password(text) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("two\nlines\tand ü", r"two\nlines\tand ü"),
+        ("\x1b[2J and a NUL \0", r"\x1b[2J and a NUL \x00"),
+        (os.fsdecode(b"caf\xe9.fits"), r"caf\xe9.fits"),
+    ],
+)
+def test_a_message_is_one_line_that_can_be_printed(given: str, told: str) -> None:
+    assert str(DataError(given)) == told

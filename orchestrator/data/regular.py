@@ -27,8 +27,3 @@ def check(path: Path) -> None:
 def reason(error: OSError) -> str:
     """Why a path cannot be read, without the path."""
     return error.strerror or str(error)
-
-
-def shown(text: str) -> str:
-    r"""A path as text that can be printed and written: bytes that are not UTF-8 as ``\xe9``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

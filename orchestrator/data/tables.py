@@ -145,7 +145,7 @@ def _unpacked(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 def _unreadable(path: Path, error: Exception, kind: str = "table") -> DataError:
     told = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-    return DataError(f"{regular.shown(str(path))}: not a readable {kind} ({told})")
+    return DataError(f"{path}: not a readable {kind} ({told})")
 
 
 def _text(path: Path) -> Columns:

@@ -18,7 +18,7 @@ from astropy.table import Table
 from orchestrator.data import sources
 from orchestrator.data.challenge import GROUND, SIZE, SPACE, ImagingSet
 from orchestrator.data.sources.pieces import Piece
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, in_one_line
 
 IMAGES = np.random.default_rng(0).normal(0, 1e-12, (3, 4, SIZE, SIZE)).astype(np.float32)
 BANDS = [band.name for band in GROUND.bands]
@@ -94,6 +94,7 @@ def no_files(tmp_path: Path) -> Iterator[dict[str, str]]:
             "loop.fits": "Too many levels",
             "folder.fits": "Is a directory",
             "nul\0.fits": "embedded null byte",
+            "esc\x1b[2J.fits": "No such file",
             "long" * 2000 + ".fits": "File name too long",
         }
 
@@ -110,7 +111,8 @@ def test_a_path_that_is_no_file_is_a_bad_row_by_name(kind: str, no_files: dict[s
     assert piece.good.tolist() == [False] * len(no_files) + [True]
     for row, (path, told) in zip(piece.rows, no_files.items(), strict=False):
         assert told in row.reason
-        assert path in row.reason
+        assert in_one_line(path) in row.reason
+        assert row.reason.isprintable()
 
 
 def test_what_is_no_file_in_a_folder_is_a_bad_row_too(no_files: dict[str, str], tmp_path: Path) -> None:

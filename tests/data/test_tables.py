@@ -56,6 +56,8 @@ NAMES = {
     "a unit behind it": ("name,id [deg]\n1,2\n", ["2"]),
     "two that differ by case": ("ID,Id\n1,2\n", "2 columns go by the name id: 'ID', 'Id'"),
     "two that are the same": ("id,id\n1,1\n", "2 columns go by the name id: 'id', 'id'"),
+    "one over two lines": ('id,"I\nD"\n1,2\n', ["1"]),
+    "none, among names over two lines": ('"a\nb"\n1\n', r"no column 'id' \(allowed: a\\nb\)"),
     "none": ("idx\n1\n", r"no column 'id': did you mean 'idx'\? \(allowed: idx\)"),
 }
 

@@ -15,8 +15,7 @@ from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.fits import Frame, TileCompressed, Unit, read_frames
 from orchestrator.data.isolated import Isolated
 from orchestrator.data.position import position
-from orchestrator.data.regular import shown
-from orchestrator.data.sources.listing import Entry, Listing
+from orchestrator.data.sources.listing import Entry, Listing, shown
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
 from orchestrator.errors import UnreadableCutout
 
@@ -59,7 +58,7 @@ class Files:
             try:
                 images.append(self._object(entry, row))
             except UnreadableCutout as error:
-                row.fail(shown(str(error)))
+                row.fail(str(error))
         return finish(rows, images, self.imaging)
 
     def _object(self, entry: Entry, row: Row) -> NDArray[np.float32]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data import regular
 from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.position import Position
 
@@ -61,7 +60,7 @@ class Listing:
             names = pa.array(ids, pa.large_string())
             files = pa.array(paths, pa.list_(pa.large_string())).cast(kind)
         except UnicodeEncodeError:
-            names = pa.array(map(regular.shown, ids), pa.large_string())
+            names = pa.array(map(shown, ids), pa.large_string())
             files = pa.array(([each and os.fsencode(each) for each in line] for line in paths), kind)
         ra, dec = positions or (np.full(len(ids), np.nan),) * 2
         return cls(pa.table({"id": names, "paths": files, "ra": ra, "dec": dec}))
@@ -90,6 +89,11 @@ def identifier(name: str, imaging: ImagingSet) -> str:
     name = stem(name).rpartition("/")[2]
     prefix = next((f"{band.prefix}-" for band in imaging.bands if name.startswith(f"{band.prefix}-")), "")
     return name.removeprefix(prefix)
+
+
+def shown(name: str) -> str:
+    r"""A name as text that can be written; its bytes that are no UTF-8 as ``\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def stem(name: str) -> str:
