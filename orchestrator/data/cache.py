@@ -19,7 +19,7 @@ from orchestrator.data.normalise import NORMALISATIONS
 from orchestrator.data.packing import Progress, pack, refuse_too_many, unpack
 from orchestrator.errors import DataError, one_of
 
-FORMAT = "1"
+FORMAT = "2"
 """Of what is packed: raise it when the files or a normalisation change."""
 
 

@@ -11,9 +11,8 @@ import numpy as np
 from orchestrator.data.catalogue import Catalogue
 from orchestrator.data.challenge import CutoutFiles, ImagingSet, Release
 from orchestrator.data.cutouts import content_digest
-from orchestrator.data.fits import read_cutout
-from orchestrator.data.normalise import unmeasured
 from orchestrator.data.processes import spread
+from orchestrator.data.quality import read_judged
 from orchestrator.errors import UnreadableCutout
 
 SHARD = 256
@@ -102,17 +101,7 @@ def _check_shard(shard: tuple[ImagingSet, tuple[CutoutFiles, ...]]) -> list[Chec
 
 def _check(files: CutoutFiles, imaging: ImagingSet) -> Checked:
     try:
-        pixels = read_cutout(files.paths)
+        pixels, quality = read_judged(files, imaging)
     except UnreadableCutout as error:
         return Checked(files.id, str(error))
-    without = unmeasured(pixels)
-    oddities = []
-    for n, band in enumerate(imaging.bands):
-        twin = next((m for m in range(n) if np.array_equal(pixels[m], pixels[n], equal_nan=True)), None)
-        if twin is not None:
-            oddities.append(f"band {band.name} holds the same pixels as {imaging.bands[twin].name}")
-        measured = pixels[n][~without[n]]
-        if (measured == measured[:1]).all():
-            oddities.append(f"band {band.name} is constant")
-    masked = tuple(int(each) for each in without.sum(axis=(1, 2)))
-    return Checked(files.id, None, tuple(oddities), masked, content_digest(pixels))
+    return Checked(files.id, None, quality.notes, quality.masked, content_digest(pixels))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.data import regular
 from orchestrator.data.challenge import SIZE
+from orchestrator.data.normalise import unmasked
 from orchestrator.errors import DataError, UnreadableCutout
 
 if TYPE_CHECKING:
@@ -31,8 +33,24 @@ PLAIN = tuple(f"{key:8}= ".encode() for key in ("SIMPLE", "BITPIX", "NAXIS", "NA
 ENDLESS = re.compile(rb"(?:NAXIS|TFIELDS) *= *[+0]*[1-9][0-9]{3}", re.IGNORECASE)
 """More than the 999 axes or columns that FITS allows: astropy would count through them all."""
 
+CARDS, CONTINUED, UNITS = 10_000, 1000, 1000
+"""Cards of one header, cards that one text may go on over, and HDUs of one file at most; real ones have a third of it.
+
+astropy takes 20 µs a card, 0.4 ms an HDU, and for a text a time that grows with the square of its length.
+"""
+
+LONG_TEXT = re.compile(rb"(?:CONTINUE.{72}){%d}" % CONTINUED, re.DOTALL)
+
+LAST = re.compile(rb"END(?![A-Z0-9_-])")
+"""The card that ends a header, as astropy finds it."""
+
 UNPACKED = 16 << 20
 """Bytes that a file compressed with gzip may unpack to: a small one can grow a thousandfold."""
+
+GZIP = b"\x1f\x8b"
+
+MEMBERS = 4096
+"""How often gzip may begin anew within a file."""
 
 Unit = int | str | None
 """Which image of a file: number or name (EXTNAME) of its HDU, or None for the first that there is."""
@@ -60,12 +78,20 @@ def read_image(path: Path) -> Image:
 
 
 def images(content: bytes, name: str, bands: Sequence[str] = ()) -> Image:
-    """Take the images of one object, (bands or 1, SIZE, SIZE), out of the content of a FITS file; see `frames`."""
-    return np.stack([frame.image for frame in frames(content, name, bands or (None,))])
+    """Take the images of one object, (bands or 1, SIZE, SIZE), out of the content of a FITS file; see `frames`.
+
+    Of several bands they are HDUs of these names, or the planes of its first image.
+    """
+    return np.stack([frame.image for frame in frames(content, name, bands or (None,), planes=tuple(bands))])
 
 
 def read_frames(
-    path: Path, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
+    path: Path,
+    units: Sequence[Unit] = (None,),
+    *,
+    any_size: bool = False,
+    tiles: bool = False,
+    planes: Sequence[str] = (),
 ) -> list[Frame]:
     """Read images from a FITS file; see `frames`.
 
@@ -77,16 +103,22 @@ def read_frames(
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableCutout(f"{path}: {regular.reason(error)}") from None
-    return frames(content, str(path), units, any_size=any_size, tiles=tiles)
+    return frames(content, str(path), units, any_size=any_size, tiles=tiles, planes=planes)
 
 
 def frames(
-    content: bytes, name: str, units: Sequence[Unit] = (None,), *, any_size: bool = False, tiles: bool = False
+    content: bytes,
+    name: str,
+    units: Sequence[Unit] = (None,),
+    *,
+    any_size: bool = False,
+    tiles: bool = False,
+    planes: Sequence[str] = (),
 ) -> list[Frame]:
     """Take images out of the content of a FITS file.
 
     A plain file (one primary image of 32-bit floats) is read as it lies; anything else goes through astropy:
-    another BITPIX, scaled, compressed with gzip, or in an extension.
+    another BITPIX, scaled, compressed with gzip, in an extension, or with further axes of length 1.
 
     Args:
         content: of the file, whole.
@@ -94,17 +126,19 @@ def frames(
         units: which of its images, in the order they are wanted.
         any_size: take other images than of SIZE × SIZE pixels too.
         tiles: read tile-compressed images too. Decompressing a damaged tile can end the process, not only fail.
+        planes: names of bands; the image of a single unit, or the first where no units have the names that are
+            wanted, may be a cube of as many planes: in this order, unless its header names them (BANDS, BAND0 …).
 
     Raises:
-        UnreadableCutout: no FITS, no such image, another shape, or no finite pixel in one.
+        UnreadableCutout: no FITS, no such image, another shape, no finite pixel in one, or a header beyond `CARDS`.
         TileCompressed: it is one, and they are not wanted.
     """
-    plain = _plain(content) if tuple(units) == (None,) else None
+    plain = _plain(content) if tuple(units) == (None,) and not planes else None
     if plain is None:
-        found = _unusual(content, name, units, any_size, tiles)
+        found = _unusual(content, name, units, any_size, tiles, planes)
     else:
         _check_shape(plain.image.shape, any_size, name)
-        found = [plain]
+        found = [Frame(unmasked(plain.image), plain.header)]
     if not all(np.isfinite(frame.image).any() for frame in found):
         raise UnreadableCutout(f"{name}: not one finite pixel")
     return found
@@ -133,8 +167,9 @@ def _plain(content: bytes) -> Frame | None:
     return Frame(image, content[:end])
 
 
-def _unusual(content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, tiles: bool) -> list[Frame]:
-    import gzip
+def _unusual(
+    content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, tiles: bool, planes: Sequence[str]
+) -> list[Frame]:
     import io
     import warnings
 
@@ -143,23 +178,27 @@ def _unusual(content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, 
     if not content:
         raise UnreadableCutout(f"{name}: the file is empty")
     try:
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(UNPACKED + 1)
-            if len(content) > UNPACKED:
-                raise UnreadableCutout(f"{name}: unpacks to more than {UNPACKED >> 20} MB")
+        if content.startswith(GZIP):
+            content = _unpacked(content, name)
         if ENDLESS.search(content):
             raise UnreadableCutout(f"{name}: declares more than 999 axes or columns")
+        _check_header(content, 0, name)
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
         with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=not tiles) as units:
                 found = []
-                for unit in _chosen(units, wanted, name):
-                    _check_shape(unit.shape, any_size, name)
+                chosen = _chosen(units, content, wanted, planes, name)
+                for unit in chosen:
+                    order = _order(unit, planes, name) if planes and len(chosen) == 1 else [0]
+                    _check_shape(_sides(unit.shape, len(order)), any_size, name)
                     if not isinstance(unit, fits.CompImageHDU):
                         _check_span(unit, content, name)
-                    cards = unit.header.tostring() + units[0].header.tostring()
-                    found.append(Frame(np.ascontiguousarray(unit.data, np.float32), cards.encode("latin-1")))
+                    cards = (unit.header.tostring() + units[0].header.tostring()).encode("latin-1")
+                    integers = unit.header["BITPIX"] > 0  # astropy changes it when it scales the data
+                    data = np.ascontiguousarray(unit.data, np.float32)
+                    data = data.reshape(-1, *data.shape[-2:])
+                    found += [Frame(unmasked(data[place], integers=integers), cards) for place in order]
                 return found
     except UnreadableCutout:
         raise
@@ -168,13 +207,51 @@ def _unusual(content: bytes, name: str, wanted: Sequence[Unit], any_size: bool, 
         raise UnreadableCutout(f"{name}: not a readable FITS file ({type(error).__name__}: {reason})") from None
 
 
-def _chosen(units: fits.HDUList, wanted: Sequence[Unit], name: str) -> list[fits.PrimaryHDU]:
-    """The units that hold the images that are wanted."""
+def _unpacked(content: bytes, name: str) -> bytes:
+    """What a file compressed with gzip holds."""
+    import gzip
+    import io
+
+    if content.count(GZIP + b"\x08") > MEMBERS:
+        raise UnreadableCutout(f"{name}: gzip begins anew in it more than {MEMBERS} times")
+    unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(UNPACKED + 1)
+    if len(unpacked) > UNPACKED:
+        raise UnreadableCutout(f"{name}: unpacks to more than {UNPACKED >> 20} MB")
+    return unpacked
+
+
+def _check_header(content: bytes, start: int, name: str) -> None:
+    """Refuse a header, at that place, which astropy would take seconds or minutes to read."""
+    if not content.startswith((b"SIMPLE", b"XTENSION"), start):
+        return  # astropy says so at once
+    longest = start + CARDS * CARD
+    ends = (found.start() for found in LAST.finditer(content, start, longest))
+    end = next((place for place in ends if (place - start) % CARD == 0), len(content))
+    if end > longest:
+        raise UnreadableCutout(f"{name}: a header of more than {CARDS:,} cards")
+    if LONG_TEXT.search(content, start, end):
+        raise UnreadableCutout(f"{name}: a text in its header goes on over {CONTINUED:,} cards")
+
+
+def _all_units(units: fits.HDUList, content: bytes, name: str) -> Iterator[fits.PrimaryHDU]:
+    """All units of a file; astropy reads each when it is asked for, and its header is looked at before."""
+    for unit in units:
+        yield unit
+        place = unit.fileinfo()
+        _check_header(content, place["datLoc"] + place["datSpan"], name)
+
+
+def _chosen(
+    units: fits.HDUList, content: bytes, wanted: Sequence[Unit], planes: Sequence[str], name: str
+) -> list[fits.PrimaryHDU]:
+    """The units that hold the images that are wanted; or the first with an image, where that may be a cube of them."""
     from astropy.io import fits
 
     kinds = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
     holding, tiled = [], False
-    for number, unit in enumerate(units):
+    for number, unit in enumerate(_all_units(units, content, name)):
+        if number == UNITS:
+            raise UnreadableCutout(f"{name}: more than {UNITS:,} HDUs")
         if isinstance(unit, kinds) and unit.size:
             holding.append((number, unit))
             if tuple(wanted) == (None,):  # what is behind it may be damaged
@@ -185,6 +262,8 @@ def _chosen(units: fits.HDUList, wanted: Sequence[Unit], name: str) -> list[fits
     ]
     if all(chosen):
         return chosen
+    if tuple(wanted) == tuple(planes) and holding and not any(chosen) and math.prod(holding[0][1].shape[:-2]) > 1:
+        return [holding[0][1]]
     if tiled:
         raise TileCompressed(f"{name}: holds no image, only a tile-compressed one: unpack it with funpack")
     if not holding:
@@ -202,9 +281,47 @@ def _check_span(unit: fits.PrimaryHDU, content: bytes, name: str) -> None:
         raise UnreadableCutout(f"{name}: {len(behind)} bytes more than its header declares")
 
 
+def _sides(shape: tuple[int, ...], planes: int) -> tuple[int, ...]:
+    """The shape of a plane where there are as many as that; else all of it, but for axes of length 1 in front."""
+    if len(shape) > 2 and math.prod(shape[:-2]) == planes:
+        return shape[-2:]
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _order(unit: fits.PrimaryHDU, planes: Sequence[str], name: str) -> list[int]:
+    """Which plane of a cube each of these bands is: as its header names them, or one after the other."""
+    count = math.prod(unit.shape[:-2])
+    if count != len(planes):
+        told = " x ".join(str(side) for side in unit.shape)
+        raise UnreadableCutout(
+            f"{name}: an image of {told} pixels; {len(planes)} planes ({', '.join(planes)}) are expected"
+        )
+    there = _plane_names(unit.header, count)
+    if there is None:
+        return list(range(count))
+    if sorted(there) != sorted(each.upper() for each in planes):
+        raise UnreadableCutout(f"{name}: a cube of the bands {', '.join(there)}; {', '.join(planes)} are expected")
+    return [there.index(each.upper()) for each in planes]
+
+
+def _plane_names(header: fits.Header, count: int) -> list[str] | None:
+    """What a cutout service calls the planes of a cube: BANDS = 'griz' or 'g,r,i,z', or BAND0 or BAND1 and so on."""
+    text = str(header.get("BANDS", "")).strip()
+    choices = [re.split(r"[ ,;]+", text), list(text)]
+    choices += [[str(header.get(f"BAND{first + n}", "")) for n in range(count)] for first in (0, 1)]
+    found = next((names for names in choices if len(names) == count and all(names)), None)
+    return found and [each.strip().upper() for each in found]
+
+
 def _check_shape(shape: tuple[int, ...], any_size: bool, name: str) -> None:
+    told = " x ".join(str(side) for side in shape)
+    if len(shape) > 2:
+        raise UnreadableCutout(
+            f"{name}: an image of {told} pixels, a cube; one image is expected: write each plane as a file of its own"
+        )
     if shape != (SIZE, SIZE) and not (any_size and len(shape) == 2):
-        told = " x ".join(str(side) for side in shape)
         raise UnreadableCutout(f"{name}: an image of {told} pixels; {SIZE} x {SIZE} is expected")
 
 

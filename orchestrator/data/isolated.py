@@ -23,7 +23,7 @@ class Isolated:
         self._lock = threading.Lock()
         self._end: Connection | None = None
 
-    def read_frames(self, path: Path, units: Sequence[Unit], any_size: bool) -> list[Frame]:
+    def read_frames(self, path: Path, units: Sequence[Unit], any_size: bool, planes: Sequence[str] = ()) -> list[Frame]:
         """Like `fits.read_frames`, of tile-compressed images too.
 
         Raises:
@@ -34,7 +34,7 @@ class Isolated:
                 self._start()
             assert self._end is not None
             try:
-                self._end.send((path, units, any_size))
+                self._end.send((path, units, any_size, planes))
                 if not self._end.poll(PATIENCE):
                     raise TimeoutError
                 answer: list[Frame] | UnreadableCutout = self._end.recv()
@@ -69,10 +69,10 @@ class Isolated:
 def _serve(end: Connection) -> None:
     while True:
         try:
-            path, units, any_size = end.recv()
+            path, units, any_size, planes = end.recv()
         except EOFError:  # the other process has ended
             return
         try:
-            end.send(read_frames(path, units, any_size=any_size, tiles=True))
+            end.send(read_frames(path, units, any_size=any_size, tiles=True, planes=planes))
         except UnreadableCutout as error:
             end.send(error)

@@ -25,6 +25,9 @@ MAD_TO_SIGMA = 1.482602218505602
 DAMAGED = 1e30
 """No flux comes near this, nor the sum of any: such numbers come of damaged files, and would overflow."""
 
+BRIGHT = 1.0
+"""Flux that no image with masks in it reaches: there a 1 would be of magnitude 0."""
+
 
 def zscale(images: Pixels) -> Pixels:
     """Stretch each image linearly between its ZScale limits, and clip to [0, 1].
@@ -60,6 +63,27 @@ def none(images: Pixels) -> Pixels:
 
 
 NORMALISATIONS: dict[str, Callable[[Pixels], Pixels]] = {"zscale": zscale, "asinh": asinh, "none": none}
+
+
+def unmasked(images: NDArray[np.float32], *, integers: bool = False) -> NDArray[np.float32]:
+    """Tell a measurement that happens to be `MASKED` from a mask: it becomes the next larger number.
+
+    Masks are in the challenge's images, whose flux is far below `BRIGHT`; whole numbers, and images that reach it,
+    are in other units, where 100 is one value of many. Finders take `MASKED` for a mask wherever it stands.
+
+    Args:
+        images: (…, h, w), each judged by itself.
+        integers: whether they were whole numbers before they were scaled.
+    """
+    if not (images == MASKED).any():
+        return images
+    images = images.copy()
+    for image in images.reshape(-1, *images.shape[-2:]):
+        at = image == MASKED
+        others = np.abs(image[~at])
+        if integers or ((others >= BRIGHT) & (others < DAMAGED)).any():
+            image[at] = np.nextafter(np.float32(MASKED), np.float32(np.inf))
+    return images
 
 
 def unmeasured(raw: Pixels) -> NDArray[np.bool_]:

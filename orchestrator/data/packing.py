@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.catalogue import read_labels
-from orchestrator.data.challenge import SETS, SIZE, CutoutFiles, Release
+from orchestrator.data.challenge import SETS, SIZE, CutoutFiles, ImagingSet, Release
 from orchestrator.data.cutouts import BadCutout, Cutouts, content_digest
-from orchestrator.data.fits import read_cutout
 from orchestrator.data.normalise import prepare
 from orchestrator.data.processes import spread
+from orchestrator.data.quality import read_judged
 from orchestrator.errors import TooManyBadCutouts, UnreadableCutout
 
 CHUNK, SHARD = 64, 256
@@ -40,6 +40,7 @@ Progress = tuple[int, int]
 class _Shard:
     """Some objects of a release, the place of the first of them, and the file to write their pixels to."""
 
+    imaging: ImagingSet
     objects: tuple[CutoutFiles, ...]
     start: int
     normalisation: str
@@ -70,7 +71,8 @@ def pack(
     total, pixels = len(release.objects), folder / PIXELS
     pixels.touch()
     shards = [
-        _Shard(release.objects[start : start + SHARD], start, normalisation, pixels) for start in range(0, total, SHARD)
+        _Shard(release.set, release.objects[start : start + SHARD], start, normalisation, pixels)
+        for start in range(0, total, SHARD)
     ]
     packed: list[_Packed] = []
     for shard, result in zip(shards, spread(_pack_shard, shards, workers), strict=True):
@@ -148,12 +150,13 @@ def _pack_shard(shard: _Shard) -> _Packed:
             begin = len(packed.places)
             for place, each in enumerate(shard.objects[first : first + CHUNK], shard.start + first):
                 try:
-                    raw.append(read_cutout(each.paths))
+                    cutout, _ = read_judged(each, shard.imaging)
                 except UnreadableCutout as error:
                     packed.bad.append(BadCutout(each.id, str(error)))
                 else:
+                    raw.append(cutout)
                     packed.places.append(place)
-                    packed.content.append(content_digest(raw[-1]))
+                    packed.content.append(content_digest(cutout))
             if not raw:
                 continue
             pixels, masked = prepare(np.stack(raw), shard.normalisation)

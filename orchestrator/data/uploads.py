@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -19,10 +21,14 @@ import numpy as np
 
 from orchestrator.data.challenge import SIZE, ImagingSet
 from orchestrator.data.fits import Image, images
+from orchestrator.data.normalise import unmasked
 from orchestrator.errors import DataError, UnreadableCutout, one_of
 
 ARRAY, ARCHIVE = b"\x93NUMPY", b"PK"
 """What files of numpy begin with: .npy and .npz."""
+
+PATIENCE = 30.0
+"""Seconds that the files of one request may take to read: the largest that are sound take a third of it."""
 
 WHOLE, BY_BAND = "file", "bands"
 """What fields of a form with FITS files are called: a file an object, or a file a band in the order of the bands."""
@@ -80,10 +86,10 @@ def from_arrays(content: bytes, imaging: ImagingSet, largest: int) -> list[Sent]
     """
     try:
         if content.startswith(ARRAY):
-            flux = _array(io.BytesIO(content), imaging, largest)
+            flux, integers = _array(io.BytesIO(content), imaging, largest)
         elif content.startswith(ARCHIVE):
             with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("flux.npy") as file:
-                flux = _array(file, imaging, largest)
+                flux, integers = _array(file, imaging, largest)
         else:
             raise DataError("neither a .npy file nor a .npz file with an array flux")
     except DataError:
@@ -92,17 +98,17 @@ def from_arrays(content: bytes, imaging: ImagingSet, largest: int) -> list[Sent]
         raise DataError("no array flux in the .npz file") from None
     except Exception as error:  # archives and what they are packed with answer bad files with many kinds
         raise DataError(f"not a readable .npy or .npz file: {next(iter(str(error).splitlines()), '')}") from None
-    return [_checked(str(number), each, imaging) for number, each in enumerate(flux)]
+    return [_checked(str(number), each, imaging, integers=integers) for number, each in enumerate(flux)]
 
 
 def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
     """Read FITS files: an object each or, of several bands, files of the challenge's names, or of fields `bands`.
 
     Raises:
-        DataError: another field, a band twice, or a number of files that no objects have.
+        DataError: another field, a band twice, a number of files that no objects have, or more than `PATIENCE`.
     """
     names = [band.name for band in imaging.bands]
-    whole: list[Sent] = []
+    whole = []
     by_object: defaultdict[str, dict[str, Upload]] = defaultdict(dict)
     for each in uploads:
         if each.field not in (WHOLE, BY_BAND):
@@ -111,7 +117,7 @@ def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
             continue
         identifier, band = _challenge_name(each, imaging)
         if len(names) == 1 or band is None:
-            whole.append(_whole(each, names))
+            whole.append(partial(_whole, each, names))
         elif band in by_object[identifier]:
             raise DataError(f"{each.name}: sent twice")
         else:
@@ -122,7 +128,15 @@ def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
         raise DataError(f"{len(ordered)} files in the field {BY_BAND}; {len(names)} an object are expected")
     groups = (ordered[start : start + len(names)] for start in range(0, len(ordered), len(names)))
     in_order = [dict(zip(names, files, strict=True)) for files in groups]
-    return whole + [_by_band(files, names) for files in (*by_object.values(), *in_order)]
+    by_band = [partial(_by_band, files, names) for files in (*by_object.values(), *in_order)]
+    reads: list[Callable[[], Sent]] = [*whole, *by_band]
+    begun = time.monotonic()
+    sent = []
+    for read in reads:
+        if time.monotonic() - begun > PATIENCE:
+            raise DataError(f"the files take longer than {PATIENCE:.0f} s to read; send fewer at once")
+        sent.append(read())
+    return sent
 
 
 def _of_numbers(identifier: str, numbers: Any, imaging: ImagingSet) -> Sent:
@@ -134,18 +148,18 @@ def _of_numbers(identifier: str, numbers: Any, imaging: ImagingSet) -> Sent:
     return _checked(identifier, cutout, imaging)
 
 
-def _checked(identifier: str, cutout: Image, imaging: ImagingSet) -> Sent:
+def _checked(identifier: str, cutout: Image, imaging: ImagingSet, *, integers: bool = False) -> Sent:
     expected = (len(imaging.bands), SIZE, SIZE)
     if cutout.shape != expected:
         return Sent(identifier, bad=f"cutout {identifier}: of shape {cutout.shape}; {expected} is expected")
     for band, image in zip(imaging.bands, cutout, strict=True):
         if not np.isfinite(image).any():
             return Sent(identifier, bad=f"cutout {identifier}: not one finite pixel in band {band.name}")
-    return Sent(identifier, cutout)
+    return Sent(identifier, unmasked(cutout, integers=integers))
 
 
-def _array(file: IO[bytes], imaging: ImagingSet, largest: int) -> Image:
-    """Read an array after its header was found to declare what may be read."""
+def _array(file: IO[bytes], imaging: ImagingSet, largest: int) -> tuple[Image, bool]:
+    """Read an array after its header was found to declare what may be read; tells whether it holds whole numbers."""
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in headers:
@@ -162,7 +176,8 @@ def _array(file: IO[bytes], imaging: ImagingSet, largest: int) -> Image:
     if len(content) < found[0] * each:
         raise DataError(f"cut off: {len(content)} bytes of {found[0] * each}")
     with np.errstate(over="ignore"):
-        return np.frombuffer(content, kind).reshape(found, order="F" if by_columns else "C").astype(np.float32)
+        flux = np.frombuffer(content, kind).reshape(found, order="F" if by_columns else "C").astype(np.float32)
+    return flux, kind.kind in "iu"
 
 
 def _challenge_name(upload: Upload, imaging: ImagingSet) -> tuple[str, str | None]:

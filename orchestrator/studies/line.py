@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
-from orchestrator.data.normalise import unmeasured
+from orchestrator.data.quality import judge
 from orchestrator.data.uploads import Sent
 from orchestrator.learning.finder import find
 from orchestrator.learning.inference import BATCH
@@ -29,6 +29,7 @@ class Score(BaseModel):
     logit: float | None = None
     probability: float | None = None
     masked: int | None = None
+    flags: list[str] = []
     bad: str | None = None
 
 
@@ -89,16 +90,21 @@ class Line:
 
 def score(sent: Sequence[Sent], model: Model, device: torch.device) -> list[Score]:
     """Score what can be scored, and say of the rest why not; in the order it was sent."""
-    flux = [each.flux for each in sent if each.flux is not None]
-    if not flux:
-        return [Score(id=each.id, bad=each.bad) for each in sent]
-    stacked = np.stack(flux)
-    found = zip(*find(model.finder, stacked, device), unmeasured(stacked).sum(axis=(1, 2, 3)), strict=True)
+    whole = [each.flux for each in sent if each.flux is not None]
+    judged = judge(np.stack(whole), [band.name for band in model.set.bands]) if whole else []
+    good = [flux for flux, quality in zip(whole, judged, strict=True) if not quality.bad]
+    found = iter(zip(*find(model.finder, np.stack(good), device), strict=True) if good else [])
+    qualities = iter(judged)
     scores = []
     for each in sent:
         if each.flux is None:
             scores.append(Score(id=each.id, bad=each.bad))
+            continue
+        quality = next(qualities)
+        masked, flags = sum(quality.masked), list(quality.flags)
+        if quality.bad:
+            scores.append(Score(id=each.id, masked=masked, flags=flags, bad=f"{each.id}: {quality.bad}"))
         else:
-            logit, probability, masked = next(found)
-            scores.append(Score(id=each.id, logit=logit, probability=probability, masked=int(masked)))
+            logit, probability = next(found)
+            scores.append(Score(id=each.id, logit=logit, probability=probability, masked=masked, flags=flags))
     return scores

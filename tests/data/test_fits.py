@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import SIZE
-from orchestrator.data.fits import read_cutout, read_image
+from orchestrator.data.fits import images, read_cutout, read_image
+from orchestrator.data.normalise import unmeasured
 from orchestrator.errors import UnreadableCutout
 
 PIXELS = np.random.default_rng(0).normal(0, 7.8e-13, (SIZE, SIZE)).astype(np.float32)
@@ -63,6 +65,9 @@ UNUSUAL = {
     "an image in the extension": written(fits.PrimaryHDU(), fits.ImageHDU(PIXELS)),
     "an image behind a table": written(fits.PrimaryHDU(), TABLE, fits.ImageHDU(PIXELS)),
     "gzip": gzip.compress(PLAIN),
+    "gzip in pieces": b"".join(gzip.compress(PLAIN[at : at + 2880]) for at in range(0, len(PLAIN), 2880)),
+    "an axis of length 1 in front": written(fits.PrimaryHDU(PIXELS[None])),
+    "two axes of length 1 in front": written(fits.PrimaryHDU(), fits.ImageHDU(PIXELS[None, None])),
     "no padding": PLAIN[: 2880 + PIXELS.nbytes],
     "some pixels NaN or infinite": written(
         fits.PrimaryHDU(
@@ -105,6 +110,84 @@ BAD = {
     ),
     "a table alone": (written(fits.PrimaryHDU(), TABLE), "holds no image"),
 }
+
+
+def with_header(*cards: str) -> bytes:
+    """The plain file with these cards at the end of its header."""
+    end = PLAIN.index(b"END" + 77 * b" ")
+    header = PLAIN[:end] + b"".join(f"{card:80}".encode() for card in cards) + b"END"
+    return header + b" " * (-len(header) % 2880) + PLAIN[2880:]
+
+
+def with_unit(header: bytes) -> bytes:
+    """A file whose first unit is empty and whose second has this file's header and data."""
+    return written(fits.PrimaryHDU()) + b"XTENSION= 'IMAGE   '".ljust(80) + header[80:]
+
+
+# Each takes astropy seconds or more, and far more when it is repeated.
+COSTLY = {
+    "a text that goes on for long": with_header("KEY     = 'a&'", *["CONTINUE  'abc&'"] * 5000),
+    "texts that do not end": with_header(*["CONTINUE  'abc'"] * 5000),
+    "half a million cards": with_header(*["COMMENT nothing"] * 500_000),
+    "a unit behind the first": with_unit(with_header("KEY     = 'a&'", *["CONTINUE  'abc&'"] * 50_000)),
+    "thousands of units": written(fits.PrimaryHDU()) + written(fits.PrimaryHDU(), fits.ImageHDU())[2880:] * 20_000,
+}
+
+
+@pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_headers_that_cost_more_than_they_hold_are_refused_before_they_are_read(
+    path: Path, content: bytes, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = []
+    read = fits.Header.fromstring.__func__
+    monkeypatch.setattr(
+        fits.Header, "fromstring", classmethod(lambda *each: longest.append(len(each[1])) or read(*each))
+    )
+    path.write_bytes(pack(content))
+    with pytest.raises(
+        UnreadableCutout, match=r"goes on over 1,000|of more than 10,000 cards|more than 1,000 HDUs|unpacks to"
+    ):
+        images(path.read_bytes(), "x", ["A", "B"])
+    assert sum(longest) < 1001 * 2880
+
+
+def test_gzip_that_begins_anew_without_end_is_refused() -> None:
+    with pytest.raises(UnreadableCutout, match="gzip begins anew in it more than 4096 times"):
+        images(gzip.compress(b"") * 5000, "x")
+
+
+def test_headers_as_long_as_real_ones_are_read(path: Path) -> None:
+    cards = [f"KEY{n:<5}= {n}" for n in range(4000)]
+    path.write_bytes(gzip.compress(with_header(*cards, "LONG    = 'a&'", *["CONTINUE  'abc&'"] * 500, "CONTINUE  'd'")))
+    np.testing.assert_array_equal(read_image(path), PIXELS)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32])
+def test_a_hundred_is_a_value_in_whole_numbers_and_blank_is_none(path: Path, kind: type) -> None:
+    counts = np.full((SIZE, SIZE), 99, kind)
+    counts[0], counts[1] = 100, 101
+    unit = fits.PrimaryHDU(counts)
+    if kind is not np.uint16:  # whose BZERO astropy writes
+        unit.header["BLANK"] = 101
+        counts = np.where(counts == 101, np.float32("nan"), counts)
+    unit.writeto(path)
+    image = read_image(path)
+    np.testing.assert_allclose(image, counts, rtol=1e-7)
+    assert unmeasured(image).sum() == (0 if kind is np.uint16 else SIZE)
+
+
+def test_a_hundred_is_a_mask_only_where_flux_is_faint(path: Path) -> None:
+    bright, faint = 50 + 20 * np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32), PIXELS.copy()
+    for image, masked in ((bright, 0), (faint, 3), (np.full_like(PIXELS, 100), SIZE * SIZE)):
+        image[4, :3] = 100
+        path.write_bytes(written(fits.PrimaryHDU(image)))
+        assert unmeasured(read_image(path)).sum() == masked
+        np.testing.assert_allclose(read_image(path), image, rtol=1e-7)
+    scaled = fits.PrimaryHDU(np.full((SIZE, SIZE), 1000, np.int16))
+    scaled.header["BSCALE"] = 0.1
+    path.write_bytes(written(scaled))
+    assert not unmeasured(read_image(path)).any()
 
 
 @pytest.fixture
@@ -163,7 +246,8 @@ def test_unusual_files_read_as_astropy_reads_them(path: Path, content: bytes) ->
     image = read_image(path)
     assert image.dtype == np.float32
     assert image.shape == (SIZE, SIZE)
-    np.testing.assert_array_equal(image, expected)
+    assert expected is not None
+    np.testing.assert_allclose(image, expected.reshape(SIZE, SIZE), rtol=1e-7)  # 100 is no mask in whole numbers
 
 
 def test_scaling_is_applied(path: Path) -> None:

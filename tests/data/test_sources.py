@@ -57,7 +57,8 @@ def test_real_cutouts_come_with_their_place_on_the_sky(kind: str, challenge1: Pa
         assert (row.ra - np.degrees(header["RA"])) % 360 == pytest.approx(0, abs=1e-9)
         assert row.dec == pytest.approx(np.degrees(header["DEC"]))
         masked = sum(int((fits.getdata(path) == 100).sum()) for path in files.paths)
-        assert (row.masked, row.flags) == (masked, ["masked"] if masked else [])
+        flags = ["masked"] * bool(masked) + ["copied"] * (row.id == "100013")
+        assert (row.masked, row.flags) == (masked, flags)
 
 
 def test_any_folder_with_fits_files_of_every_kind_below_it_will_do(tmp_path: Path) -> None:
@@ -156,6 +157,28 @@ def test_a_row_of_a_catalogue_without_a_path_is_one_bad_row(tmp_path: Path) -> N
     assert piece.good.tolist() == [True, False, True]
     assert "no file for VIS" in piece.rows[1].reason
     np.testing.assert_array_equal(piece.flux[:, 0], IMAGES[[0, 2], 0])
+
+
+def test_a_file_with_all_bands_may_be_a_cube_of_planes(tmp_path: Path) -> None:
+    fits.PrimaryHDU(IMAGES[0]).writeto(tmp_path / "a.fits")
+    named = fits.PrimaryHDU(IMAGES[1, ::-1])
+    named.header["BANDS"] = "ugir"
+    named.writeto(tmp_path / "b.fits")
+    numbered = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(IMAGES[2, [1, 0, 2, 3]][:, None], name="SCI")])
+    numbered[1].header.update({f"BAND{n}": band for n, band in enumerate("irgu")})
+    numbered.writeto(tmp_path / "c.fits")
+    fits.PrimaryHDU(IMAGES[3][:3]).writeto(tmp_path / "d.fits")
+    other = fits.PrimaryHDU(IMAGES[4])
+    other.header["BANDS"] = "griz"
+    other.writeto(tmp_path / "e.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(IMAGES[4])]).writeto(tmp_path / "f.fits")
+    piece = everything(tmp_path, GROUND)
+    np.testing.assert_array_equal(everything(tmp_path, GROUND, ("SCI",)).flux, IMAGES[2:3])
+    assert piece.good.tolist() == [True, True, True, False, False, True]
+    np.testing.assert_array_equal(piece.flux, [*IMAGES[:3], fits.getdata(tmp_path / "f.fits")])
+    reasons = columns(piece, "reason")
+    assert "an image of 3 x 101 x 101 pixels; 4 planes (R, I, G, U) are expected" in reasons[3]
+    assert "a cube of the bands G, R, I, Z; R, I, G, U are expected" in reasons[4]
 
 
 @pytest.mark.parametrize("imaging", [SPACE, GROUND], ids=lambda each: each.name)

@@ -28,7 +28,10 @@ def line(finder: Callable[[Tensor], Scores]) -> Line:
 
 
 def cutouts(*values: float) -> list[Sent]:
-    return [Sent(str(value), np.full((1, 101, 101), value, np.float32)) for value in values]
+    """Of such a mean; not of one value, which would be bad."""
+    shape = np.zeros((1, 101, 101), np.float32)
+    shape[0, 40, 40], shape[0, 60, 60] = 0.5, -0.5
+    return [Sent(str(value), shape + np.float32(value)) for value in values]
 
 
 def test_what_waits_is_scored_together_and_each_gets_its_own() -> None:
@@ -64,6 +67,15 @@ def test_what_cannot_be_read_fails_alone() -> None:
     with pytest.raises(DataError, match="not cutouts"):
         bad.result(0)
     assert [(each.bad, each.logit) for each in last.result(0)] == [("none: empty", None), (None, 4)]
+
+
+def test_what_says_nothing_of_the_sky_is_bad_and_what_is_odd_is_flagged() -> None:
+    waiting = line(lambda flux: uncalibrated(flux.mean(dim=(1, 2, 3))))
+    blank = Sent("blank", np.zeros((1, 101, 101), np.float32))
+    found = waiting.add(lambda: [*cutouts(1), blank, *cutouts(2)]).result(10)
+    waiting.close()
+    assert [(each.logit, each.flags) for each in found] == [(1, ["edge"]), (None, ["constant"]), (2, ["edge"])]
+    assert found[1].bad == "blank: one value in all of VIS"
 
 
 def test_a_network_that_fails_once_goes_on() -> None:

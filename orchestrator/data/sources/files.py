@@ -22,7 +22,7 @@ from orchestrator.errors import UnreadableCutout
 
 @dataclass(frozen=True)
 class Files:
-    """Objects in FITS files: one a band, or one with all bands in HDUs named for them, or as `units` says."""
+    """Objects in FITS files: one a band, or one with all bands: in HDUs of their names, a cube, or as `units` says."""
 
     listing: Listing
     imaging: ImagingSet
@@ -69,7 +69,7 @@ class Files:
             raise UnreadableCutout(f"{entry.id}: no file for {', '.join(missing)}")
         paths = [Path(path) for path in entry.paths if path]
         if len(paths) < len(names):
-            frames = self._frames(paths[0], self.units if len(self.units) == len(names) else names)
+            frames = self._frames(paths[0], self.units or names, tuple(names))
         else:
             units = self.units * len(names) if len(self.units) == 1 else self.units or (None,) * len(names)
             frames = [frame for path, unit in zip(paths, units, strict=True) for frame in self._frames(path, [unit])]
@@ -81,8 +81,8 @@ class Files:
             raise UnreadableCutout(f"{paths[0]}: bands of several sizes: {told}")
         return centred(np.stack([frame.image for frame in frames]), row)
 
-    def _frames(self, path: Path, units: Sequence[Unit]) -> list[Frame]:
+    def _frames(self, path: Path, units: Sequence[Unit], planes: Sequence[str] = ()) -> list[Frame]:
         try:
-            return read_frames(path, units, any_size=self.resize)
+            return read_frames(path, units, any_size=self.resize, planes=planes)
         except TileCompressed:
-            return self._isolated.read_frames(path, units, self.resize)
+            return self._isolated.read_frames(path, units, self.resize, planes)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.challenge import MASKED as MASK
 from orchestrator.data.challenge import SIZE, ImagingSet
-from orchestrator.data.normalise import DAMAGED, unmeasured
+from orchestrator.data.quality import judge
 
 MASKED, CROPPED, PADDED, BAD = "masked", "cropped", "padded", "bad"
 
@@ -24,7 +23,8 @@ class Row:
         ra: right ascension in degrees, or NaN.
         dec: declination likewise.
         masked: pixels without a measurement, of all bands; those that padding added are not counted.
-        flags: see the constants above.
+        padding: pixels of each band that padding added.
+        flags: see the constants above, and those of `orchestrator.data.quality`.
         reason: why it cannot be scored; empty where it can.
     """
 
@@ -33,6 +33,7 @@ class Row:
     ra: float
     dec: float
     masked: int = 0
+    padding: int = 0
     flags: list[str] = field(default_factory=list)
     reason: str = ""
 
@@ -62,35 +63,25 @@ def centred(bands: NDArray[np.float32], row: Row) -> NDArray[np.float32]:
     whole = np.full((len(bands), SIZE, SIZE), np.nan, np.float32)
     (to_y, from_y), (to_x, from_x) = _overlap(height), _overlap(width)
     whole[:, to_y, to_x] = bands[:, from_y, from_x]
-    # What padding added is taken off again when the pixels without a measurement are counted.
-    row.masked -= int(whole.size - len(bands) * (to_y.stop - to_y.start) * (to_x.stop - to_x.start))
+    row.padding = SIZE * SIZE - (to_y.stop - to_y.start) * (to_x.stop - to_x.start)
     return whole
 
 
 def finish(rows: list[Row], images: list[NDArray[np.float32]], imaging: ImagingSet) -> Piece:
-    """Put the images of the good rows together, count what is masked, and fail those with a band of nothing else."""
+    """Put the images of the good rows together, and tell what is odd about each; one that says nothing is bad."""
     flux = np.stack(images) if images else np.empty((0, len(imaging.bands), SIZE, SIZE), np.float32)
-    without = _unmeasured(flux)
     readable = [row for row in rows if not row.reason]
-    for row, counts in zip(readable, without, strict=True):
-        row.masked += int(counts.sum())
+    judged = judge(flux, [band.name for band in imaging.bands], [row.padding for row in readable])
+    for row, quality in zip(readable, judged, strict=True):
+        row.masked = sum(quality.masked)
         if row.masked:
             row.flags.append(MASKED)
-        empty = [band.name for band, count in zip(imaging.bands, counts, strict=True) if count == SIZE * SIZE]
-        if empty:
-            row.fail(f"{row.path}: not one pixel with a measurement in {', '.join(empty)}")
+        row.flags += quality.flags
+        if quality.bad:
+            row.fail(f"{row.path}: {quality.bad}")
     good = np.array([not row.reason for row in rows], bool)
     kept = [not row.reason for row in readable]
     return Piece(rows, good, flux if all(kept) else flux[kept])
-
-
-def _unmeasured(flux: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Count the pixels without a measurement of each image: (n, bands)."""
-    counts = np.zeros(flux.shape[:2], np.int64)
-    # Most have none, which their extremes tell at a tenth of the cost.
-    some = ~((flux.max(axis=(1, 2, 3)) < MASK) & (flux.min(axis=(1, 2, 3)) > -DAMAGED))
-    counts[some] = unmeasured(flux[some]).sum(axis=(2, 3))
-    return counts
 
 
 def _overlap(length: int) -> tuple[slice, slice]:

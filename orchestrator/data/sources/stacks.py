@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.data.challenge import SIZE, ImagingSet
 from orchestrator.data.columns import Column, column, positions
 from orchestrator.data.fits import Unit
+from orchestrator.data.normalise import unmasked
 from orchestrator.data.sources.listing import BESIDE
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
 from orchestrator.data.tables import Table
@@ -98,6 +99,7 @@ class Stack:
                 row.fail(f"{self.path}[{place}]: {(str(error).splitlines() or [''])[0]}")
             else:
                 bands = image.astype(np.float32).reshape(-1, *image.shape[-2:])
+                bands = unmasked(bands, integers=image.dtype.kind in "iu")
                 images.append(centred(bands, row))
             rows.append(row)
         return finish(rows, images, self.imaging)
