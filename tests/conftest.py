@@ -38,6 +38,15 @@ def challenge1() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of other surveys' cutouts and catalogues; they may not be redistributed."""
+    folder = ROOT.parent / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip(f"other surveys' cutouts and catalogues are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 200 simulated Space objects, bright enough to be learnt from; not to be written to."""
     return _simulated(tmp_path_factory.mktemp("space") / "set", SPACE, 200)

@@ -62,6 +62,7 @@ def score(
     import torch
 
     from orchestrator.data import sources
+    from orchestrator.errors import DataError
     from orchestrator.learning import devices
     from orchestrator.studies import cluster, cluster_scoring, scoring
     from orchestrator.tracking import models, store
@@ -91,7 +92,10 @@ def score(
     click.echo(f"scores with {loaded.version}: {out}")
     if top:
         page = out.with_suffix(".html")
-        page.write_text(scoring.candidates(loaded, source, out, top))
+        try:
+            page.write_text(scoring.candidates(loaded, source, out, top))
+        except OSError as error:
+            raise DataError(f"{page}: {error.strerror or error}") from None
         click.echo(f"the best as pictures: {page}")
 
 

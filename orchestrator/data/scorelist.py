@@ -17,6 +17,10 @@ ID = "ID"
 """The column of identifiers where nothing else is said, or where a table has no column of the name that is."""
 
 
+SAME = 1e-5
+"""How far two scores of one object may be apart: in another batch a network's last digits are others."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """Objects that have a label and a score, and the identifiers of those that do not.
@@ -27,7 +31,7 @@ class Scores:
         scores: (n,) float64, higher is more lens-like.
         unscored: with a label, but no score or none that is a number.
         unlabelled: with a score, but no label.
-        repeated: more than once in a file, with the same values; counted once.
+        repeated: more than once in a file, with the same values, see `SAME`; counted once.
     """
 
     ids: tuple[str, ...]
@@ -95,7 +99,7 @@ def _once(ids: list[str], column: Column, values: list[float], repeated: set[str
         if each not in found:
             found[each] = value
             continue
-        if found[each] != value and not (math.isnan(found[each]) and math.isnan(value)):
+        if not (math.isclose(found[each], value, rel_tol=SAME) or (math.isnan(found[each]) and math.isnan(value))):
             raise DataError(f"{column.path}: object {each} has {column.name} {found[each]} and {value}")
         repeated.add(each)
     return found

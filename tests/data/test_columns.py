@@ -215,3 +215,20 @@ def test_numbers_are_those_of_pandas(tmp_path: Path) -> None:
 def test_zeros_in_front_do_not_count_unless_they_tell_two_apart() -> None:
     assert canonical(["007", "08", "x01", "0", "٣"]) == ["7", "8", "x01", "0", "٣"]
     assert canonical(["007", "7", "08"]) == ["007", "7", "8"]
+
+
+def test_one_catalogue_of_hsc_reads_the_same_in_its_five_formats(real: Path) -> None:
+    expected = pandas.read_csv(real / "hsc-stars" / "star_cat_correct.astropy.csv")
+    files = sorted((real / "hsc-stars").glob("star_cat_correct.*"))
+    assert len(files) == 5
+    for file in files:
+        ids, ra, dec, names = read(file, "object_id", "ira", "idec", "star_filename")
+        assert ids.ids() == expected["# object_id"].astype(str).tolist()
+        np.testing.assert_array_equal(positions(ra, dec), [expected["ira"], expected["idec"]])
+        assert names.texts() == expected["star_filename"].tolist()
+
+
+def test_the_known_lenses_have_their_places(real: Path) -> None:
+    expected = pandas.read_csv(real / "known-lenses" / "catalog.csv")
+    found = positions(*read(real / "known-lenses" / "catalog.csv", "ra", "dec"))
+    np.testing.assert_allclose(found, [expected["RA [deg]"], expected["DEC [deg]"]])

@@ -16,7 +16,7 @@ HEADER = "name,truth,p\n"
 
 def test_scores_and_labels_of_one_file_are_read_and_what_lacks_one_is_named(tmp_path: Path) -> None:
     file = tmp_path / "scores.csv"
-    file.write_text("# by hand\n" + HEADER + "a,1,0.25\nb,0,\nc,1,1e-300\na,1,0.25\nd,0,NaN\n")
+    file.write_text("# by hand\n" + HEADER + "a,1,0.25\nb,0,\nc,1,1e-300\na,1,0.2500001\nd,0,NaN\n")
     found = read(file, "p", "truth", identifier="name")
     assert found.labels.tolist() == [1, 1]
     assert found.scores.tolist() == [0.25, 1e-300]

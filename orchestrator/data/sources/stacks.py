@@ -127,7 +127,9 @@ def _images(found: dict[str, Any], units: tuple[Unit, ...], path: Path) -> h5py.
     """The dataset that was asked for, or the only one that may hold images."""
     may = {name: each for name, each in found.items() if each.ndim in (3, 4) and each.dtype.kind in "fiu"}
     shapes = ", ".join(f"{name} {each.shape}" for name, each in found.items()) or "none"
-    if len(units) == 1:
+    if len(units) > 1:
+        raise DataError(f"{path}: {len(units)} datasets are named where one is expected")
+    if units:
         if units[0] not in may:
             raise DataError(f"{path}: {one_of('dataset of images', units[0], tuple(may))}")
         return may[str(units[0])]
