@@ -15,6 +15,7 @@ from _sets import packed
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.recipe import recipe
 from orchestrator.learning.training import begin, train
+from orchestrator.learning.transformations import DIHEDRAL
 
 CPU = torch.device("cpu")
 IMAGES, BEFORE, PAIRS = 750, 90, 5
@@ -31,7 +32,7 @@ def main() -> None:
         settings = {"optimiser": "adam", "learning_rate": 5e-3, "weight_decay": 1.4e-3, "batch_size": 32}
         asked = recipe({"architecture": "lens_flow", "epochs": 1000, "normalisation": "asinh", **settings})
         rows = torch.arange(len(cutouts)).numpy()
-        batches = Batches(cutouts.pixels, cutouts.labels, rows, asked.batch_size, CPU, "dihedral", 1, 1.0)
+        batches = Batches(cutouts.pixels, cutouts.labels, rows, asked.batch_size, CPU, DIHEDRAL, 1, 1.0)
         training = begin(asked, 1, 101, CPU)
 
         def until(epoch: int, flush: bool) -> None:

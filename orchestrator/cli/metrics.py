@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -35,7 +32,7 @@ NAMED = 5
 @click.option("--log", "name", metavar="NAME", help="Put the finder into a study's table under this name.")
 @click.option("--study", metavar="NAME", help="The study, for --log.")
 @options.tracking_uri
-@click.option("--json", "as_json", is_flag=True, help="For a machine, with every digit.")
+@click.option("--json", "in_json", is_flag=True, help="For a machine, with every digit.")
 def metrics(
     scores: Path,
     labels: Path | None,
@@ -47,10 +44,11 @@ def metrics(
     name: str | None,
     study: str | None,
     tracking_uri: str | None,
-    as_json: bool,
+    in_json: bool,
 ) -> None:
     """Measure a list of scores, CSV or any other table, with the same exact metrics and their confidence intervals."""
     from orchestrator.data import scorelist
+    from orchestrator.json_text import as_json
     from orchestrator.learning.bootstrap import intervals
     from orchestrator.learning.metrics import GRIDS, measure_curve, measure_on_grid, roc
     from orchestrator.reports import tables
@@ -75,9 +73,9 @@ def metrics(
         run_id = foreign.record(name, study, read, curve)
         click.echo(f"recorded in the table of {study} as run {run_id}", err=True)
     left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}
-    if as_json:
+    if in_json:
         told = {"lenses": curve.positives, "others": curve.negatives, **values, "intervals": limits, "grids": walked}
-        click.echo(json.dumps(_without_nan({**told, "left_out": left_out}), indent=1))
+        click.echo(as_json({**told, "left_out": left_out}, indent=1))
         return
     click.echo(
         f"{curve.positives:,} lenses, {curve.negatives:,} others; {'probabilities' if probabilities else 'logits'}"
@@ -93,12 +91,3 @@ def metrics(
         click.echo(line)
     for mode, found in walked.items():
         click.echo(f"{mode}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
-
-
-def _without_nan(told: Any) -> Any:
-    """The same with null for what is not defined, as JSON has no NaN."""
-    if isinstance(told, dict):
-        return {key: _without_nan(value) for key, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [_without_nan(value) for value in told]
-    return None if isinstance(told, float) and math.isnan(told) else told

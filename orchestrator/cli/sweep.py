@@ -172,9 +172,8 @@ def _opened(
     from orchestrator.studies.bench import Bench
     from orchestrator.tracking import store
 
-    asked = studies.load(study, scale or None)  # `mlflow run` writes what is not given as an empty text
-    sets = {"data": data, "test_data": test_data}
-    asked = asked.model_copy(update={key: value for key, value in sets.items() if value is not None})
+    # `mlflow run` writes what is not given as an empty text
+    asked = studies.load(study, scale or None).on(data, test_data)
     source, asked = asked.name, asked.model_copy(update={"name": fork or asked.name})
     chosen = devices.choose(device)
     uri = store.connect(tracking_uri)

@@ -23,6 +23,7 @@ from orchestrator.data.normalise import prepare
 from orchestrator.data.processes import spread
 from orchestrator.data.quality import read_judged
 from orchestrator.errors import TooManyBadCutouts, UnreadableCutout
+from orchestrator.json_text import as_json
 
 CHUNK, SHARD = 64, 256
 """Objects normalised at once, and objects a process takes at once."""
@@ -100,7 +101,7 @@ def pack(
         "missing": sorted(catalogue.labels.keys() - present),
         "incomplete": sorted(release.incomplete),
     }
-    (folder / ABOUT).write_text(json.dumps(about, indent=1))
+    (folder / ABOUT).write_text(as_json(about, indent=1))
 
 
 def unpack(folder: Path) -> Cutouts | None:

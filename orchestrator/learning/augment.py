@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
+from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS, ordered
 
 SHIFT, SMALLEST, SHEAR = 0.10, 0.75, 0.20
 """Limits of the paper: translations in images, scales, shears in pixels a pixel."""
@@ -36,10 +36,13 @@ def augment(
     Returns:
         The same shape, on the same device.
 
+    Raises:
+        RecipeError: a name of no transformation, or a text in place of names.
+
     Source: LEXACTUM section 2.2; one map in place of a chain keeps pixels that would leave and come back.
     """
     count, size = len(images), images.shape[-1]
-    names = [name for name in TRANSFORMATIONS if name in transformations]
+    names = ordered(transformations)
     if not names or not count:
         return images
     chosen = _choose(count, len(names), generator)
@@ -84,6 +87,8 @@ def _matrices(name: str, count: int, size: int, generator: torch.Generator, stre
             maps[:, 0, 1] = strength * SHEAR * drawn[:, 0]
         case "shear_y":
             maps[:, 1, 0] = strength * SHEAR * drawn[:, 1]
+        case _:
+            raise NotImplementedError(f"transformation '{name}' has a name and no map")
     return maps
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from orchestrator.errors import RecipeError
 from orchestrator.learning.augment import augment
 from orchestrator.learning.devices import room_for_data
+from orchestrator.learning.transformations import ordered
 
 ORDER, AUGMENTATION = 2, 3
 """What a random stream is for; beside the seed and the epoch it decides the stream."""
@@ -54,7 +55,7 @@ class Batches:
         room: bytes that the cutouts may fill on the device; by default what `room_for_data` says.
 
     Raises:
-        RecipeError: there are fewer than two rows.
+        RecipeError: there are fewer than two rows, or a transformation is none.
     """
 
     pixels: NDArray[np.float32]
@@ -68,6 +69,7 @@ class Batches:
     room: int | None = None
 
     def __post_init__(self) -> None:
+        ordered(self.augment)
         if len(self.rows) < 2:
             raise RecipeError(f"training takes two cutouts or more; there are {len(self.rows)}")
 

@@ -54,19 +54,26 @@ class Isotonic(nn.Module):
 
     def __init__(self, logits: Floats, probabilities: Floats) -> None:
         super().__init__()
-        self.register_buffer("logits", torch.from_numpy(logits))
-        self.register_buffer("probabilities", torch.from_numpy(probabilities))
+        self.register_buffer("logits", torch.from_numpy(logits).float())
+        self.register_buffer("probabilities", torch.from_numpy(probabilities).float())
 
     def forward(self, logit: Tensor) -> Tensor:
         """Logits (n,) to probabilities (n,)."""
-        return interpolate(logit.double(), self.logits, self.probabilities).float()
+        return interpolate(logit, self.logits, self.probabilities)
+
+
+TINY = torch.finfo(torch.float32).tiny
+"""Between any two knots there is more."""
 
 
 def interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Straight lines between knots (k,) with ascending x, read at (n,); outside them the value of the nearest."""
+    """Straight lines between knots (k,) with ascending x, read at (n,); outside them the value of the nearest.
+
+    Knots may be of one x where float32 does not tell them apart.
+    """
     right = torch.searchsorted(x, at, right=True).clamp(1, len(x) - 1)
     left = right - 1
-    share = ((at - x[left]) / (x[right] - x[left])).clamp(0, 1)
+    share = ((at - x[left]) / (x[right] - x[left]).clamp(min=TINY)).clamp(0, 1)
     return y[left] + share * (y[right] - y[left])
 
 

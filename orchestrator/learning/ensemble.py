@@ -53,14 +53,14 @@ class Rank(nn.Module):
 
     def __init__(self, logits: Floats) -> None:
         super().__init__()
-        values, counts = np.unique(logits, return_counts=True)
+        values, counts = np.unique(logits.astype(np.float32), return_counts=True)
         if len(values) < 2:
             raise RecipeError("a member gives all validation objects one logit: they have no ranks")
         self.register_buffer("values", torch.from_numpy(values))
-        self.register_buffer("ranks", torch.from_numpy((np.cumsum(counts) - counts / 2) / len(logits)))
+        self.register_buffer("ranks", torch.from_numpy((np.cumsum(counts) - counts / 2) / len(logits)).float())
 
     def forward(self, logit: Tensor) -> Tensor:
-        """Logits (n,) float64 to ranks (n,)."""
+        """Logits (n,) to ranks (n,)."""
         lowest, highest = self.values[0], self.values[-1]
         beyond = logit - logit.clamp(lowest, highest)
         return interpolate(logit, self.values, self.ranks) + beyond / (highest - lowest)
@@ -76,15 +76,13 @@ class Ensemble(nn.Module):
     ) -> None:
         super().__init__()
         self.finders, self.scales, self.offset = nn.ModuleList(finders), nn.ModuleList(scales), offset
-        self.register_buffer("weights", torch.from_numpy(weights))
+        self.register_buffer("weights", torch.from_numpy(weights).float())
         self.training = False
 
     def forward(self, flux: Tensor) -> Scores:
         """Score cutouts (n, bands, size, size) float32, as their files hold them."""
-        values = [
-            scale(finder(flux)["logit"].double()) for finder, scale in zip(self.finders, self.scales, strict=True)
-        ]
-        return uncalibrated((self.weights @ torch.stack(values) + self.offset).float())
+        values = [scale(finder(flux)["logit"]) for finder, scale in zip(self.finders, self.scales, strict=True)]
+        return uncalibrated((self.weights[:, None] * torch.stack(values)).sum(0) + self.offset)
 
 
 def combine(finders: Sequence[nn.Module], how: How, labels: Labels, logits: Floats) -> Ensemble:
@@ -106,8 +104,8 @@ def combine(finders: Sequence[nn.Module], how: How, labels: Labels, logits: Floa
     if how == "stacking":
         return Ensemble(finders, logit, *stacked(labels, logits))
     ranks = [Rank(each) for each in logits]
-    mean = np.mean([rank(torch.from_numpy(each)).numpy() for rank, each in zip(ranks, logits, strict=True)], axis=0)
-    (slope,), offset = stacked(labels, mean[None])
+    ranked = [rank(torch.from_numpy(each).float()).numpy() for rank, each in zip(ranks, logits, strict=True)]
+    (slope,), offset = stacked(labels, np.mean(ranked, axis=0, keepdims=True, dtype=np.float64))
     if slope <= 0:
         raise RecipeError("lenses do not rank higher than non-lenses among the validation objects")
     return Ensemble(finders, ranks, even * slope, offset)

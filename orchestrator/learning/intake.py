@@ -24,6 +24,9 @@ from orchestrator.data.normalise import (
     SAMPLES,
 )
 
+LARGE = 1e15
+"""Where the inverse hyperbolic sine is a logarithm to all digits, and a square does not overflow."""
+
 
 def prepare(flux: Tensor, normalisation: str) -> Tensor:
     """Set pixels without a measurement to no flux, and normalise; see `orchestrator.data.normalise.prepare`."""
@@ -35,17 +38,20 @@ def zscale(images: Tensor) -> Tensor:
     """Stretch each image between its ZScale limits, and clip to [0, 1]."""
     flat = images.flatten(2).flatten(0, 1)
     low, high = _zscale_limits(flat)
-    span = (high - low).float()
-    stretched = (flat - low.float()) / torch.where(span > 0, span, 1.0)
+    span = high - low
+    stretched = (flat - low) / torch.where(span > 0, span, 1.0)
     return stretched.clamp(0, 1).reshape(images.shape)
 
 
 def asinh(images: Tensor) -> Tensor:
     """Inverse hyperbolic sine of the flux above the median, in units of the noise."""
-    flat = images.flatten(2).double()
+    flat = images.flatten(2)
     flat = flat - _median(flat)
     noise = MAD_TO_SIGMA * _median(flat.abs())
-    return (flat / torch.where(noise > 0, noise, 1.0)).asinh().float().reshape(images.shape)
+    noise = torch.where(noise > 0, noise, 1.0)
+    # Beyond LARGE the function is a logarithm; of a product it is a sum, which does not overflow.
+    beyond = ((flat.abs() / LARGE).log() - noise.log()).clamp(min=0)
+    return ((flat / noise).clamp(-LARGE, LARGE).asinh() + flat.sign() * beyond).reshape(images.shape)
 
 
 def none(images: Tensor) -> Tensor:
@@ -66,7 +72,7 @@ def _median(flat: Tensor) -> Tensor:
 
 
 def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper limit of each row, (n, 1) float64.
+    """Lower and upper limit of each row, (n, 1).
 
     All rows go through all iterations: one that rejects nothing more does not change, and of one that has too few left
     the line does not count. The fewer operations there are, the sooner a finder is exported and loaded.
@@ -74,31 +80,30 @@ def _zscale_limits(flat: Tensor) -> tuple[Tensor, Tensor]:
     stride = max(1, int(flat.shape[1] / SAMPLES))
     ordered = flat[:, ::stride][:, :SAMPLES].sort(dim=1).values
     count = ordered.shape[1]
-    median = ordered[:, (count - 1) // 2 : count // 2 + 1].mean(dim=1, keepdim=True).double()
-    samples = ordered.double()
-    low, high = samples[:, :1], samples[:, -1:]
+    median = ordered[:, (count - 1) // 2 : count // 2 + 1].mean(dim=1, keepdim=True)
+    low, high = ordered[:, :1], ordered[:, -1:]
     fewest, width = max(MIN_PIXELS, int(count * MAX_REJECT)), max(1, int(count * 0.01))
 
-    x = torch.linspace(-1, 1, count, dtype=torch.float64, device=flat.device)
-    unit = torch.where(high > low, high - low, 1.0)
-    y = (samples - median) / unit
-    column = x[:, None]
-    square = column * column
-    good = torch.ones_like(y)
+    x = torch.arange(1 - count, count, 2, dtype=torch.float32, device=flat.device)
+    above = ordered - median
+    good = torch.ones_like(above)
     kept, slope = good.sum(dim=1, keepdim=True), low
     for _ in range(ITERATIONS):  # least squares over the good samples, then good are those near the line
-        weighted = good * y
-        sx, sxx = good @ column, good @ square
-        sy, sxy = weighted.sum(dim=1, keepdim=True), weighted @ column
-        slope = (kept * sxy - sx * sy) / (kept * sxx - sx * sx)
-        residual = (sy - slope * sx) / kept - y + slope * x
+        # In units of what is left: one bright pixel would leave the others no digits.
+        left = torch.where(good > 0, above, 0.0)
+        unit = left.abs().amax(dim=1, keepdim=True)
+        unit = torch.where(unit > 0, unit, 1.0)
+        y = left / unit
+        dx, dy = good * (x - (good * x).sum(dim=1, keepdim=True) / kept), good * (y - y.sum(dim=1, keepdim=True) / kept)
+        slope = (dx * dy).sum(dim=1, keepdim=True) / (dx * dx).sum(dim=1, keepdim=True)
+        residual = dy - slope * dx
         squares = residual * residual
-        spread = (good * squares).sum(dim=1, keepdim=True) / kept
+        spread = squares.sum(dim=1, keepdim=True) / kept
         bad = torch.where(squares > KREJ**2 * spread, 1.0, 1 - good)
         good = 1 - max_pool1d(pad(bad, (width // 2, (width - 1) // 2)), width, stride=1)
         kept = good.sum(dim=1, keepdim=True)
 
-    step = slope * unit * (2 / (count - 1)) / CONTRAST
+    step = slope * (2 / CONTRAST) * unit
     middle = (count - 1) // 2
     fitted_low = torch.maximum(low, median - (middle - 1) * step)
     fitted_high = torch.minimum(high, median + (count - middle) * step)

@@ -70,12 +70,6 @@ def _convert(program: ExportedProgram, path: Path) -> None:
         quiet.setLevel(before)
 
 
-def _asinh(values: Tensor) -> Tensor:
-    """ONNX Runtime has none in float64, where this is exact to 1e-16."""
-    size = values.abs()
-    return values.sign() * (size + (size * size + 1).sqrt()).log()
-
-
 def _searchsorted(ascending: Tensor, values: Tensor, *, right: bool = False, out_int32: bool = False) -> Tensor:
     """ONNX has none; how many are not above is the same, from the right."""
     assert right
@@ -91,5 +85,5 @@ def _median(values: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Te
     return ordered.narrow(dim, middle, 1), places.narrow(dim, middle, 1)
 
 
-SPELT = {aten.asinh.default: _asinh, aten.median.dim: _median, aten.searchsorted.Tensor: _searchsorted}
+SPELT = {aten.median.dim: _median, aten.searchsorted.Tensor: _searchsorted}
 """What ONNX lacks, in operations that it has."""

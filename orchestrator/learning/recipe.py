@@ -13,7 +13,7 @@ import architectures
 from orchestrator.data.normalise import NORMALISATIONS
 from orchestrator.data.splits import shares
 from orchestrator.errors import RecipeError, one_of
-from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
+from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS, ordered
 
 PAPER_EPOCHS = (5, 10, 25, 50, 100, 250)
 """The epoch counts of LEXACTUM's tables, before its extension to 500 and 1,000."""
@@ -88,8 +88,7 @@ class Recipe(BaseModel):
             names = SETS.get(names, tuple(names.split(",")))
         if not isinstance(names, (tuple, list)):
             return names  # the type is refused next
-        chosen = {_known("transformation", name, TRANSFORMATIONS) for name in names}
-        return tuple(name for name in TRANSFORMATIONS if name in chosen)
+        return ordered(names)
 
     @field_validator("split")
     @classmethod
@@ -123,7 +122,7 @@ class Recipe(BaseModel):
     def digest_without(self, *settings: str) -> str:
         """The same of all but some settings: equal for recipes that differ in those alone."""
         rest = self.model_dump(mode="json", exclude=set(settings))
-        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def trainings(self, counts: Sequence[int]) -> list[tuple[Recipe, list[int]]]:

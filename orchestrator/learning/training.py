@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import architectures
 from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
+from orchestrator.json_text import as_json
 from orchestrator.learning.batches import Batch
 from orchestrator.learning.devices import autocast, reproducible, resolve_precision
 from orchestrator.learning.recipe import Recipe
@@ -204,7 +204,7 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
     stored = _read(path, training.device)
     try:
         free = ("epochs",) if training.recipe.schedule == "constant" else ()
-        earlier = Recipe.model_validate_json(json.dumps(stored["recipe"]))
+        earlier = Recipe.model_validate_json(as_json(stored["recipe"]))
         same = earlier.digest_without(*free) == training.recipe.digest_without(*free)
         if same:
             training.network.load_state_dict(stored["network"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-import json
 
+from orchestrator.json_text import as_json
 from orchestrator.reports.page import small_print, table
 from orchestrator.reports.results import Results
 
@@ -25,7 +25,7 @@ def extensions(results: Results) -> tuple[str, str, str] | None:
     if not lines:
         return None
     rule = results.definition.get("extension")
-    note = f"The study's rule: {json.dumps(rule)}." if rule else "By hand."
+    note = f"The study's rule: {as_json(rule)}." if rule else "By hand."
     return (
         "extensions",
         "Extensions",
@@ -47,7 +47,7 @@ def reproduce(results: Results) -> str:
     trials = [
         [trial.model, trial.settings["epochs"], trial.settings["digest"], trial.run_id] for trial in results.trials
     ]
-    definition = html.escape(json.dumps(results.definition, indent=1))
+    definition = html.escape(as_json(results.definition, indent=1))
     whole = f"<details><summary>The study as it was run</summary><pre>{definition}</pre></details>"
     return "".join([
         commands,

@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from orchestrator.errors import DataError, one_of
+from orchestrator.json_text import as_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +147,7 @@ class Parts:
                     reasons += filter(None, table["reason"].drop_null().to_pylist())
         os.replace(partial, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
         if self.out.suffix.lower() == ".csv":
-            partial.write_text(json.dumps(about, indent=1))
+            partial.write_text(as_json(about, indent=1))
             partial.rename(_beside(self.out))
         shutil.rmtree(self.folder)
         return Summary(len(logits), len(logits) - len(order), tuple(reasons[:NAMED]))
@@ -162,7 +163,7 @@ class Parts:
                 for part in self.folder.glob("*.parquet"):
                     part.unlink()
         partial = self.folder / "partial"
-        partial.write_text(json.dumps(self.about, indent=1))
+        partial.write_text(as_json(self.about, indent=1))
         partial.rename(about)
 
     def _whole_about(self, states: Iterable[str]) -> About:
@@ -277,7 +278,7 @@ def _writer(path: Path, suffix: str, about: About) -> Any:
 
     if suffix == ".csv":
         return pyarrow.csv.CSVWriter(path, _ranked())
-    return pyarrow.parquet.ParquetWriter(path, _ranked().with_metadata({"scoring": json.dumps(about)}))
+    return pyarrow.parquet.ParquetWriter(path, _ranked().with_metadata({"scoring": as_json(about)}))
 
 
 def _about_of(path: Path) -> About:

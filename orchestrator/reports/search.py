@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.json_text import as_json
 from orchestrator.reports.page import drawing, small_print
 
 Search = Mapping[str, Mapping[str, Any]]
@@ -36,4 +36,4 @@ def section(search: Search) -> tuple[str, str, str] | None:
 def _figure(network: str, name: str, figure: Mapping[str, Any] | str) -> str:
     if isinstance(figure, str):
         return small_print(f"no {name} yet: {figure}")
-    return drawing(json.dumps(figure), f"{network}-{name}")
+    return drawing(as_json(figure), f"{network}-{name}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.json_text import as_json as json_of
 from orchestrator.learning.bootstrap import LEVEL
 from orchestrator.reports.published import CAVEATS, Published
 from orchestrator.reports.results import Row, settings, told_apart_by, varying
@@ -69,7 +69,7 @@ def as_csv(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) ->
 def as_json(rows: Sequence[Row], intervals: bool = False, beside: Beside = ()) -> str:
     """A list of objects, with every metric that was recorded, its interval too, and every digit."""
     keys = ("set", "dataset", "recipe", "family", "tested", "names", "model", "weights", "epochs", "seed", "run_id")
-    return json.dumps(
+    return json_of(
         [
             {
                 **{key: getattr(row, key) for key in keys},

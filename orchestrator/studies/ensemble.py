@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.splits import split
 from orchestrator.errors import DataError, StudyError, TrackingError
+from orchestrator.json_text import as_json
 from orchestrator.learning.ensemble import How, Orientations, combine
 from orchestrator.learning.finder import Scores, find
 from orchestrator.learning.metrics import sign
@@ -125,7 +125,7 @@ def _called(row: Row) -> str:
 def _digest(plan: Plan, members: Sequence[Member]) -> str:
     """Of everything that decides the ensemble."""
     parts = [plan.how, plan.orientations, *sorted(row.run_id for row, _ in members)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(as_json(parts).encode()).hexdigest()[:16]
 
 
 def _record(

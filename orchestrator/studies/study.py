@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import architectures as networks
 import search_spaces
+from orchestrator.data.splits import OFFICIAL
 from orchestrator.errors import RecipeError, StudyError, one_of
 from orchestrator.learning.gate import Gate
 from orchestrator.learning.metrics import METRICS, sign
@@ -95,6 +96,19 @@ class Study(BaseModel):
     def direction(self) -> Literal["minimize", "maximize"]:
         """As Optuna calls it."""
         return "maximize" if sign(self.maximise) > 0 else "minimize"
+
+    def on(self, data: str | None, test_data: str | None) -> Study:
+        """The same on other sets than its own, where any are given.
+
+        Raises:
+            StudyError: a training may ask for the split `official`, and there is no set to test on.
+        """
+        given = {key: value for key, value in (("data", data), ("test_data", test_data)) if value}
+        asked = self.model_copy(update=given)
+        if asked.test_data is None and asked.may_be("split", OFFICIAL):
+            where = "(--test-data, or test_data in its file)"
+            raise StudyError(f"study '{self.name}': split '{OFFICIAL}' needs a set to test on {where}")
+        return asked
 
     def ranges(self, architecture: str) -> dict[str, Range]:
         """All that varies for a network; its own hyperparameters with a prefix."""
@@ -214,8 +228,6 @@ def _problems(study: Study) -> Iterator[str]:
         yield f"extension.to = {to}: ascending whole numbers above {study.epochs[-1]} are expected"
     if study.extension and study.may_be("schedule", "cosine"):
         yield "extension: a cosine schedule ends at its last epoch, and cannot be gone on from"
-    if study.fixed.get("split") == "official" and study.test_data is None:
-        yield "split 'official' needs test_data, a set to test on"
     decided = ("architecture", "epochs", "hyperparameters")
     settings = tuple(key for key in Recipe.model_fields if key not in decided)
     for table, keys in (("fixed", study.fixed), ("vary", study.vary)):

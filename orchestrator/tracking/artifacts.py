@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from orchestrator.data import scorelist
 from orchestrator.data.cutouts import Objects
 from orchestrator.data.scorelist import Scores
 from orchestrator.errors import TrackingError
+from orchestrator.json_text import as_json
 from orchestrator.learning.completeness import Bin
 from orchestrator.learning.metrics import Roc
 from orchestrator.reports.features import Picture, page
@@ -116,7 +116,7 @@ def scores(run_id: str, name: str = "scores.csv") -> Scores:
 def log_roc(run_id: str, curve: Roc, title: str) -> None:
     """Attach the curve as a page and as points."""
     log_text(run_id, roc_page(curve, title), "roc.html")
-    log_text(run_id, json.dumps(roc_points(curve)), "roc.json")
+    log_text(run_id, as_json(roc_points(curve)), "roc.json")
 
 
 def log_completeness(run_id: str, binned: Mapping[str, Mapping[str, list[Bin]]]) -> None:
@@ -125,7 +125,7 @@ def log_completeness(run_id: str, binned: Mapping[str, Mapping[str, list[Bin]]])
         name: {metric: [asdict(each) for each in bins] for metric, bins in both.items()}
         for name, both in binned.items()
     }
-    log_text(run_id, json.dumps(plain), "completeness.json")
+    log_text(run_id, as_json(plain), "completeness.json")
 
 
 def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
@@ -139,13 +139,13 @@ def log_mistakes(run_id: str, worst: Sequence[Mistake], title: str) -> None:
         "mistakes.html",
     )
     plain = [{**asdict(each), "picture": base64.b64encode(each.picture).decode()} for each in worst]
-    log_text(run_id, json.dumps(plain), "mistakes.json")
+    log_text(run_id, as_json(plain), "mistakes.json")
 
 
 def log_search(run_id: str, search: Search, study: str, description: str) -> None:
     """Attach the figures of a search, as a page for a person and once more for the report."""
     log_text(run_id, write_page(f"Search of study {study}", description, networks(search)), "search.html")
-    log_text(run_id, json.dumps(search), "search.json")
+    log_text(run_id, as_json(search), "search.json")
 
 
 def _holder(run_id: str, name: str) -> str | None:

@@ -37,7 +37,7 @@ def copy_training(trial: str, recipe: Recipe, experiment: str, study: str, paren
     run = client.get_run(trial)
     own = {**{f"recipe.{key}": each for key, each in recipe.settings().items()}, "recipe.digest": recipe.digest}
     run_id = _copy(run, own, experiment, study, parent)
-    client.log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
+    runs.log_recipe(run_id, recipe)
     for row in _below(run):
         if row.data.tags["kind"] == "row" and row.info.status == "FINISHED":
             own = {"recipe.digest": recipe.digest, "recipe.family": recipe.family}

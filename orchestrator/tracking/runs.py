@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from orchestrator import __version__
 from orchestrator.data.cutouts import Cutouts, names_digest, objects_digest
 from orchestrator.errors import without_password
+from orchestrator.json_text import as_json
 from orchestrator.learning.devices import describe
 from orchestrator.learning.recipe import Recipe
 from orchestrator.reports.results import NAMES, RAW
@@ -116,7 +116,12 @@ def log_training(
     origin = {"extends": extends} if extends else {}
     _log(run_id, params=params, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
     log_dataset(run_id, cutouts, "training")
-    MlflowClient().log_dict(run_id, recipe.model_dump(mode="json"), "recipe.json")
+    log_recipe(run_id, recipe)
+
+
+def log_recipe(run_id: str, recipe: Recipe) -> None:
+    """Attach a recipe whole, so that it can be read back."""
+    artifacts.log_text(run_id, as_json(recipe.model_dump(mode="json"), indent=2), "recipe.json")
 
 
 def begin_row(
@@ -196,8 +201,8 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
     """Attach the set by name and digest, and the names of the cutouts that could not be read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = json.dumps({"uri": cutouts.root.as_uri()})
-    profile = json.dumps({"cutouts": len(cutouts), "lenses": int((cutouts.labels == 1).sum())})
+    source = as_json({"uri": cutouts.root.as_uri()})
+    profile = as_json({"cutouts": len(cutouts), "lenses": int((cutouts.labels == 1).sum())})
     dataset = Dataset(cutouts.root.name, cutouts.digest, "local", source, profile=profile)
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
     try:
@@ -206,7 +211,7 @@ def log_dataset(run_id: str, cutouts: Cutouts, context: str) -> None:
         MlflowClient().log_inputs(run_id, inputs)
     log_metrics(run_id, {"unreadable_cutouts": len(cutouts.bad)})
     if cutouts.bad:
-        MlflowClient().log_dict(run_id, {str(bad.id): bad.reason for bad in cutouts.bad}, "unreadable_cutouts.json")
+        artifacts.log_text(run_id, as_json({str(bad.id): bad.reason for bad in cutouts.bad}), "unreadable_cutouts.json")
 
 
 @functools.cache

@@ -68,7 +68,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         ("search = 'best'", "search", "tpe"),
         ("[fixed]\nlearnin_rate = 0.1", "learnin_rate", "learning_rate"),
         ("[fixed]\nlearning_rate = 'fast'", "learning_rate", "number"),
-        ("[fixed]\nsplit = 'official'", "official", "test_data"),
         ("[vary]\nlearning_rate = { low = 1e-2, high = 1e-4 }\n", "learning_rate", "not below"),
         ("[vary]\nlearning_rate = { low = 1e-4 }\n", "learning_rate.high", "missing"),
         ("[vary]\nlearning_rate = { low = 1e-4, hihg = 1e-2 }\n", "hihg", "high"),

@@ -12,6 +12,9 @@ import torch
 from scipy.ndimage import affine_transform
 from torch import Tensor
 
+from orchestrator.errors import RecipeError
+from orchestrator.learning import augment as augmentation
+from orchestrator.learning import transformations
 from orchestrator.learning.augment import augment
 from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
 
@@ -185,3 +188,24 @@ def test_any_number_of_images_will_do(count: int) -> None:
 def test_without_transformations_nothing_changes() -> None:
     images = noise(8, 21)
     assert torch.equal(augment(images, generator(), transformations=()), images)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_every_transformation_changes_images(name: str) -> None:
+    images = noise(16, 21)
+    changed = (augment(images, generator(), transformations=[name]) != images).flatten(1).any(dim=1)
+    assert 0 < changed.sum() < 16
+
+
+def test_a_name_without_a_map_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformations, "TRANSFORMATIONS", (*TRANSFORMATIONS, "blur"))
+    with pytest.raises(NotImplementedError, match="'blur' has a name and no map"):
+        augmentation.augment(noise(4, 9), generator(), transformations=["blur"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("dihedral", "a sequence of names is expected"), (["rotate_9"], "no transformation 'rotate_9'")]
+)
+def test_what_names_no_transformation_is_refused(given: str | list[str], told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        augment(noise(4, 9), generator(), transformations=given)

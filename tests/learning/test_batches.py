@@ -127,3 +127,9 @@ def test_breaking_off_ends_the_thread() -> None:
     assert set(threading.enumerate()) > before
     results.close()
     assert set(threading.enumerate()) == before
+
+
+def test_a_text_in_place_of_names_is_refused_before_anything_is_trained() -> None:
+    pixels, labels = np.zeros((4, 1, 9, 9), np.float32), np.array([0, 1, 0, 1], np.int8)
+    with pytest.raises(RecipeError, match="transformations 'dihedral': a sequence of names is expected"):
+        Batches(pixels, labels, np.arange(4), 2, CPU, "dihedral", 0)

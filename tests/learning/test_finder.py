@@ -12,12 +12,23 @@ import architectures
 from orchestrator.data.challenge import scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.normalise import NORMALISATIONS, prepare
+from orchestrator.learning import calibration, pt2
 from orchestrator.learning import finder as finders
-from orchestrator.learning import pt2
+from orchestrator.learning.ensemble import How, Orientations, combine
 from orchestrator.learning.finder import Finder, find
 from orchestrator.learning.inference import score
 
 CPU = torch.device("cpu")
+
+
+def assert_no_float64(program: torch.export.ExportedProgram) -> None:
+    """Apple's GPUs know none: neither weights and constants, nor what any step gives, may be of it."""
+    tensors = [*program.state_dict.values(), *program.constants.values()]
+    for node in program.graph.nodes:
+        given = node.meta.get("val")
+        tensors += [each for each in (given if isinstance(given, (list, tuple)) else [given]) if torch.is_tensor(each)]
+    assert len(tensors) > 10
+    assert torch.float64 not in {each.dtype for each in tensors}
 
 
 @pytest.mark.parametrize(("name", "bands"), [*((name, 1) for name in architectures.names()), ("lens_flow", 4)])
@@ -30,6 +41,7 @@ def test_the_exported_finder_gives_the_logits_of_the_network(
     finders.export(Finder(network, "zscale"), bands, 101, tmp_path / "finder.pt2")
     exported = pt2.load(tmp_path / "finder.pt2", CPU)
     root = small_space if bands == 1 else small_ground
+    assert_no_float64(exported)
     raw = np.stack([read_cutout(each.paths) for each in scan(root).objects[:5]])
     logits, probabilities = find(exported.module(), raw, CPU)
     np.testing.assert_allclose(logits, score(network, prepare(raw, "zscale")[0], CPU), rtol=1e-4, atol=1e-5)
@@ -57,3 +69,22 @@ def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:
     before = finders.digest(path)
     path.write_bytes(b"two")
     assert finders.digest(path) != before
+
+
+@pytest.mark.parametrize(
+    ("how", "method", "normalisation"),
+    [("mean", "isotonic", "none"), ("rank", "isotonic", "zscale"), ("stacking", "temperature", "asinh")],
+)
+def test_what_is_put_around_networks_is_float32_too(how: How, method: str, normalisation: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40).astype(np.int8)
+    logits = rng.normal(labels[None], 1.0, (2, 80))
+    members = [Finder(architectures.create("lens_flow", bands=1, hidden=8), normalisation) for _ in logits]
+    finder = combine([Orientations(members[0]), members[1]], how, labels, logits)
+    whole = calibration.Calibrated(finder, calibration.METHODS[method](labels, logits.mean(0)))
+    finders.export(whole, 1, 101, tmp_path / "finder.pt2")
+    program = pt2.load(tmp_path / "finder.pt2", CPU)
+    assert_no_float64(program)
+    flux = rng.normal(0, 1e-12, (3, 1, 101, 101)).astype(np.float32)
+    for found, expected in zip(find(program.module(), flux, CPU), find(whole, flux, CPU), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

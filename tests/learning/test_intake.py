@@ -64,3 +64,12 @@ def test_an_image_is_treated_the_same_in_any_company(name: str) -> None:
     together = intake.prepare(raw, name)
     for number in range(len(raw)):
         torch.testing.assert_close(intake.prepare(raw[number : number + 1], name)[0], together[number], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e20])
+def test_neither_the_unit_nor_one_enormous_pixel_costs_digits(name: str, unit: float) -> None:
+    raw = np.random.default_rng(8).normal(0, unit, (40, 1, SIZE, SIZE)).astype(np.float32)
+    agrees(raw, name)
+    raw[:20, 0, 50, 50], raw[10:30, 0, 50, 0] = 9e29, -9e29  # both among those that ZScale looks at
+    agrees(raw, name)

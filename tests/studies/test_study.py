@@ -95,3 +95,18 @@ def test_a_study_in_the_working_directory_comes_before_one_that_comes_along(
 def test_a_study_that_is_not_there_is_answered_with_those_that_are() -> None:
     with pytest.raises(StudyError, match="did you mean 'quickstart'"):
         studies.load("quickstrat")
+
+
+@pytest.mark.parametrize(
+    "asks", ["[fixed]\nsplit = 'official'", "[vary]\nsplit = { choices = ['official', 'lexactum'] }"]
+)
+def test_the_official_split_needs_a_set_to_test_on_from_the_file_or_the_command_line(asks: str, tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(f"data = 'here'\narchitectures = ['lens_flow']\nepochs = [1]\n{asks}\n")
+    study = studies.load(str(file))
+    assert study.on("there", "elsewhere").test_data == "elsewhere"
+    for nothing in (None, ""):
+        with pytest.raises(StudyError, match=r"study 'one': split 'official' needs a set to test on \(--test-data"):
+            study.on(None, nothing)
+    file.write_text(f"test_data = 'its own'\n{file.read_text()}")
+    assert studies.load(str(file)).on(None, None).test_data == "its own"

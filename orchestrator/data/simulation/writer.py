@@ -22,6 +22,7 @@ from orchestrator.data.processes import spread
 from orchestrator.data.simulation import files
 from orchestrator.data.whole import whole
 from orchestrator.errors import DataError, one_of
+from orchestrator.json_text import as_json
 
 VERSION = "1"
 """Of population and rendering: the same version, settings and index give the same object."""
@@ -150,7 +151,7 @@ def _claim(root: Path, settings: _Settings) -> None:
                 raise DataError(f"{root}: simulated with {key} = {stored.get(key)!r}, not {value!r}")
         if settings.count < stored["count"]:
             raise DataError(f"{root}: a set of {stored['count']} objects, not {settings.count} (allowed: more)")
-    _write(note, json.dumps(asdict(settings), indent=1) + "\n")
+    _write(note, as_json(asdict(settings), indent=1) + "\n")
 
 
 def _rows(shard: _Shard) -> list[files.Row]:
