@@ -7,7 +7,8 @@ OrchestratorError
 ├── RecipeError             a training cannot be done as asked: network, hyperparameter, setting
 ├── StudyError              a study file, or what is stored of it, is wrong
 ├── TrackingError           a store is not what it should be, or holds no such run or model
-└── Unreachable             a store does not answer, and may later
+│   └── Refused             a store or a disk does not do what it is asked for, and will not later
+└── Unreachable             a store does not answer, or a disk is full: it may work later
 """
 
 import os
@@ -49,8 +50,17 @@ class TrackingError(OrchestratorError):
     """A store is not what it should be, or holds no such run or model."""
 
 
+class Refused(TrackingError):
+    """A store or a disk does not do what it is asked for, and will not later: rights, a deleted experiment, a limit."""
+
+
 class Unreachable(OrchestratorError):
-    """A store does not answer, and may later."""
+    """A store does not answer, or a disk is full: it may work later."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, or what it is."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")

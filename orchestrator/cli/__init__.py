@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -37,9 +36,6 @@ from orchestrator.errors import AWAY, REFUSED, OrchestratorError, Unreachable, w
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
-STORES = ("mlflow.", "sqlalchemy.", "sqlite3", "psycopg", "requests.")
-"""Modules whose errors are those of a store."""
-
 SPINS = "10000"
 """How long threads of torch wait for each other before they let others run; without end, other work on the machine's
 cores makes an epoch ten times as long."""
@@ -62,14 +58,10 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _of_a_store(error: BaseException | None) -> BaseException | None:
-    """The failure of a database, a server or a disk that an error is, or came of."""
-    while error is not None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or type(error).__module__.startswith(STORES):
-            return error
-        error = error.__context__
-    return None
+def _shown(error: OrchestratorError) -> _Refusal:
+    if isinstance(error, Unreachable):
+        return _Away(f"{error}\nWhat was done is kept; the same command goes on from here.")
+    return _Refusal(str(error))
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -86,13 +78,16 @@ class _Orchestrator(click.Group):
         try:
             return super().invoke(context)
         except OrchestratorError as error:
-            raise (_Away if isinstance(error, Unreachable) else _Refusal)(str(error)) from None
+            raise _shown(error) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except Exception as error:
-            failed = _of_a_store(error)
+            from orchestrator.tracking import failures
+
+            failed = failures.told(error)
             if failed is None:
                 raise
-            reason = without_password(next(iter(str(failed).splitlines()), type(failed).__name__))
-            raise _Away(f"{reason}\nWhat was done is kept; the same command goes on from here.") from None
+            raise _shown(failed) from None
         except KeyboardInterrupt:
             click.echo("\nStopped. The same command goes on from here.", err=True)
             context.exit(STOPPED)

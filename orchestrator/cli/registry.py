@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import options
 from orchestrator.cli.progress import open_set
+from orchestrator.data.challenge import SETS
 
 if TYPE_CHECKING:
     from orchestrator.studies.gate import Verdict
+    from orchestrator.tracking.registry import Version
 
 
 @click.group()
@@ -107,31 +110,58 @@ def rollback(imaging: str, tracking_uri: str | None) -> None:
     store.connect(tracking_uri)
     with registry.exclusive():
         was, now = registry.rollback(imaging)
-    click.echo(f"{now.uri} is version {now.version} again: {now.tags['model']}, in the place of version {was.version}")
+    click.echo(
+        f"{now.uri} is version {now.version} again: {now.tags.get('model', '-')}, in the place of version {was.version}"
+    )
 
 
 @registry.command(name="list")
 @options.tracking_uri
 def list_versions(tracking_uri: str | None) -> None:
-    """List all versions of all registered models, with the metrics of their rows."""
-    from orchestrator.reports import tables
-    from orchestrator.tracking import records, registry, store
+    """List all versions that were registered here, with the metrics of their rows, and name the others."""
+    from orchestrator.tracking import registry, store
 
     store.connect(tracking_uri)
-    for each in registry.versions():
-        row = records.row(each.run_id)
+    found = registry.versions()
+    ours = {registry.name_of(imaging) for imaging in SETS}
+    listed = [each for each in found if each.run_id or each.name in ours]
+    for each in listed:
         aliases = "".join(f" @{alias}" for alias in each.aliases)
-        click.echo(f"{each.name}/{each.version}{aliases}: {each.tags['model']}, {each.tags['epochs']} epochs")
-        click.echo("  " + ",  ".join(f"{name} {tables.with_interval(row, name)}" for name in ("auc", "tpr0", "tpr10")))
-        click.echo(f"  data {row.settings.get('dataset', '-')} ({row.dataset}), study {each.tags.get('study') or '-'}")
-        click.echo(
-            f"  run {each.run_id}, registered {each.registered:%Y-%m-%d %H:%M} UTC by {each.tags.get('by', '-')}"
-        )
-        for note in ("forced", "rolled_back"):
-            if note in each.tags:
-                click.echo(f"  {note.replace('_', ' ')}: {each.tags[note]}")
-    if not registry.versions():
+        for line in _lines(each, f"{each.name}/{each.version}{aliases}"):
+            click.echo(line)
+    others = sorted({each.name for each in found} - {each.name for each in listed})
+    if others:
+        click.echo(f"Left out, as others have registered them: {', '.join(others)}")
+    if not listed:
         click.echo("No model is registered yet; `orchestrator registry promote --study NAME` registers one.")
+
+
+def _lines(each: Version, named: str) -> Iterator[str]:
+    """What is to be said of a version."""
+    from orchestrator.errors import TrackingError
+    from orchestrator.reports import tables
+    from orchestrator.tracking import records
+
+    if each.registered is None:
+        yield f"{named}: no such version, or one that was deleted"
+        return
+    if not each.run_id:
+        yield f"{named}: registered by others, from {each.source}"
+        return
+    yield f"{named}: {each.tags['model']}, {each.tags.get('epochs', '-')} epochs"
+    study = each.tags.get("study") or "-"
+    try:
+        row = records.row(each.run_id)
+    except TrackingError as error:
+        yield f"  {error}; study {study}"
+    else:
+        known = [name for name in ("auc", "tpr0", "tpr10") if name in row.metrics]
+        yield "  " + (",  ".join(f"{name} {tables.with_interval(row, name)}" for name in known) or "no metrics")
+        yield f"  data {row.settings.get('dataset', '-')} ({row.dataset}), study {study}"
+    yield f"  run {each.run_id}, registered {each.registered:%Y-%m-%d %H:%M} UTC by {each.tags.get('by', '-')}"
+    for note in ("forced", "rolled_back"):
+        if note in each.tags:
+            yield f"  {note.replace('_', ' ')}: {each.tags[note]}"
 
 
 def _tell(verdict: Verdict) -> None:

@@ -89,7 +89,7 @@ def calibrate(
     rows, labels = np.concatenate([fit, rest]), cutouts.labels[rest]
     logits, before = find(model.finder, cutouts.pixels, device, rows=rows)
     calibration = METHODS[method](cutouts.labels[fit], logits[: len(fit)])
-    finder = Calibrated(models.load(uri, torch.device("cpu")).finder, calibration)
+    finder = Calibrated(models.load(source, torch.device("cpu")).finder, calibration)
     share = float((cutouts.labels[fit] == 1).mean())
     own = {key: value for key, value in model.about.items() if key in ("architecture", "normalisation", "how")}
     about = {"members": [source], "calibrated_from": model.version, "calibration": method, "prevalence": share}

@@ -92,7 +92,7 @@ def judge(
         data: a set to compare on, instead of the objects that the candidate was tested on.
 
     Raises:
-        TrackingError: a model cannot be loaded, or they are of two sets.
+        TrackingError: the candidate cannot be loaded, or they are of two sets.
         DataError: the objects are needed, and are not where they were.
     """
     candidate = models.load(f"runs:/{artifacts.original(row.run_id)}/model", device)
@@ -100,11 +100,16 @@ def judge(
     differences: dict[str, Difference] = {}
     curves: dict[str, Roc] = {}
     objects = 0
+    rival: Model | None = None
     if against is not None:
-        rival = models.load(f"models:/{against.name}/{against.version}", device)
+        try:
+            rival, other = models.load(f"models:/{against.name}/{against.version}", device), records.row(against.run_id)
+        except TrackingError as error:  # that it cannot be compared with does not make the candidate better
+            checks.append(Check("compared with the champion", False, f"{against.uri} cannot be loaded: {error}"))
+    if against is not None and rival is not None:
         if rival.set != candidate.set:
             raise TrackingError(f"{row.run_id} is of the {row.set} set, and {against.uri} of the {rival.set.name} set")
-        pair = _pair(row, against, candidate, rival, data, open_flux, device)
+        pair = _pair(row, other, candidate, rival, data, open_flux, device)
         counts = [int((pair.labels == label).sum()) for label in (1, 0)]
         told = f"{counts[0]} lenses and {counts[1]} others, {pair.left_out} left out that one was trained on"
         checks += [
@@ -181,7 +186,7 @@ def _as_fast(gate: Gate, candidate: Model, rival: Model, device: torch.device) -
 
 def _pair(
     row: Row,
-    against: Version,
+    other: Row,
     candidate: Model,
     rival: Model,
     data: str | None,
@@ -189,10 +194,9 @@ def _pair(
     device: torch.device,
 ) -> _Pair:
     """Scores of both for the candidate's test objects, or a set's, but for those that one of them was trained on."""
-    other = records.row(against.run_id)
     tested, own, seen = (
         artifacts.objects(run, f"{name}.npz") or Objects(np.empty(0, np.int64), np.empty(0, np.uint64))
-        for run, name in ((row.run_id, "tested_on"), (row.run_id, "trained_on"), (against.run_id, "trained_on"))
+        for run, name in ((row.run_id, "tested_on"), (row.run_id, "trained_on"), (other.run_id, "trained_on"))
     )
     if data is None and on_same_objects(other, row):
         ids, labels, *scores = paired_scores(other, row)

@@ -66,7 +66,7 @@ def promote(
     study = {"study": records.study_of(run_id)}
     with registry.exclusive():
         if alias != registry.CHAMPION:
-            return registry.assign(registry.register(row, study), alias), None
+            return registry.promote(row, study, alias), None
         present = registry.champion(row.set)
         if present and present.run_id == run_id:
             return present, None
@@ -76,7 +76,7 @@ def promote(
         if not verdict.passed and not forced:
             raise TrackingError(f"{run_id}: not promoted: {verdict.refusal} (the decision is run {decision})")
         tags = {**study, "decision": decision} | ({"forced": forced} if forced else {})
-        return registry.assign(registry.register(row, tags), alias), verdict
+        return registry.promote(row, tags, alias), verdict
 
 
 def record(verdict: Verdict, gate: Gate, forced: str = "") -> str:

@@ -14,11 +14,13 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool, create_engine, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import StudyError, Unreachable, without_password
+from orchestrator.errors import StudyError, Unreachable, first_line, without_password
+from orchestrator.tracking import failures
 from orchestrator.tracking.store import database, refuse_unclear
 
 DEFAULT = "sqlite:///optuna.db"
@@ -78,9 +80,10 @@ def connect(url: str = DEFAULT) -> Storage:
                 with sqlite3.connect(path) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
             return storage
-    except (SQLAlchemyError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
-        kind = Unreachable if path is None and isinstance(error, OperationalError) else StudyError
-        reason = str(error).splitlines()[0]
+    except (SQLAlchemyError, OptunaError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
+        failed = failures.told(error)
+        kind = Unreachable if isinstance(failed, Unreachable) else StudyError
+        reason = failed or first_line(error)
         raise kind(without_password(f"{url}: cannot open this Optuna storage: {reason}")) from None
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import OrchestratorError, RecipeError, StudyError, without_password
 from orchestrator.learning.recipe import Recipe
@@ -26,8 +25,8 @@ from orchestrator.studies.search import LEGS, More, Step, Wait, enqueue, next_st
 from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
+from orchestrator.tracking import failures as faults
 from orchestrator.tracking import runs
-from orchestrator.tracking.store import MlflowException
 
 Watch = Callable[[str, int, Epoch, int], None]
 """Told of each epoch: the network, the trial's number, the epoch, and the epochs of the trial that are done."""
@@ -56,7 +55,8 @@ def work(study: Study, storage: Storage, searches: Mapping[str, optuna.Study], b
 
     Raises:
         StudyError: several trainings failed in the same way.
-        OSError: the disk is full. This and errors of a store are of no training: the trial is queued again.
+        Exception: a store does not answer, or refuses, or the disk is full; see `orchestrator.tracking.failures`. That
+            is of no training: the trial is queued again.
     """
     claim = Claim(storage)
     while True:
@@ -121,9 +121,11 @@ def _train(
                 raise optuna.TrialPruned
             claim.give_back()  # others may draw now: what this one drew is on record
             return _legs(study, architecture, recipe, trial, bench, parent, watch)
-        except (optuna.TrialPruned, MlflowException, SQLAlchemyError, OSError):
+        except (optuna.TrialPruned, OSError):
             raise
         except Exception as error:
+            if faults.told(error):  # of no training: it is queued again
+                raise
             if shutil.disk_usage(".").free < ROOM:  # whatever it is called where it came up
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path.cwd())) from error
             expected = isinstance(error, OrchestratorError)

@@ -27,7 +27,8 @@ from orchestrator.reports.figures import roc_page, roc_points
 from orchestrator.reports.mistakes import Mistake
 from orchestrator.reports.page import page as write_page
 from orchestrator.reports.search import Search, networks
-from orchestrator.tracking.store import MlflowClient, MlflowException, run_of
+from orchestrator.tracking import failures
+from orchestrator.tracking.store import MlflowClient, mlflow, run_of
 
 ORIGINAL = "copy_of"
 """Tag of a run that was copied from another study: the run whose files are its own too."""
@@ -76,9 +77,16 @@ def download(run_id: str, name: str, folder: Path) -> Path:
         TrackingError: it is not there.
     """
     try:
-        return Path(MlflowClient().download_artifacts(_holder(run_id, name) or run_id, name, str(folder)))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{run_id}: has no {name}: {str(error).partition(chr(10))[0]}") from None
+        holder = _holder(run_id, name)
+        if holder is not None:
+            root = run_of(
+                holder
+            ).info.artifact_uri  # of a run's files by its identifier MLflow does not say what failed
+            return Path(mlflow.artifacts.download_artifacts(f"{root}/{name}", dst_path=str(folder)))
+    except Exception as error:
+        if not failures.absent(error):
+            raise failures.told(error) or error from None
+    raise TrackingError(f"{run_id}: has no {name}")
 
 
 def original(run_id: str) -> str:

@@ -15,10 +15,11 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from orchestrator.data.challenge import SETS, SIZE, ImagingSet
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingError, Unreachable, first_line
 from orchestrator.learning import finder as finders
 from orchestrator.learning import pt2
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow
+from orchestrator.tracking import failures
+from orchestrator.tracking.store import MlflowClient, mlflow
 
 ALLOWED = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model"
 
@@ -98,16 +99,23 @@ def load(uri: str, device: torch.device) -> Model:
 
     Raises:
         TrackingError: no such model, one that was not recorded here, or one whose file was changed since.
+        Unreachable: the store does not answer.
     """
     if not uri.startswith(("models:/", "runs:/")):
         raise TrackingError(f"{uri}: not a model (allowed: {ALLOWED})")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            about: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
-            path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)) / "artifacts" / GRAPH
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"{uri}: {str(error).splitlines()[0]} (allowed: {ALLOWED})") from None
+            source, version = _fixed(uri)
+            about: dict[str, Any] = mlflow.models.get_model_info(source).metadata or {}
+            path = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder)) / "artifacts" / GRAPH
+        except Exception as error:
+            failed = failures.told(error)
+            if failed is None and not failures.absent(error):
+                raise
+            allowed = "" if isinstance(failed, Unreachable) else f" (allowed: {ALLOWED})"
+            kind = TrackingError if failed is None or failures.absent(error) else type(failed)
+            raise kind(f"{uri}: {failed or first_line(error)}{allowed}") from None
         if "digest" not in about or about.get("set") not in SETS or not path.is_file():
             raise TrackingError(
                 f"{uri}: was not recorded here, and is not loaded: a model is a graph ({GRAPH}) with its digest and"
@@ -119,13 +127,25 @@ def load(uri: str, device: torch.device) -> Model:
             program = pt2.load(path, device)
         except ValueError as error:
             raise TrackingError(f"{uri}: {error}") from None
-    return Model(program.module(), SETS[about["set"]], _name(uri), about["digest"], about, program)
+    return Model(program.module(), SETS[about["set"]], version, about["digest"], about, program)
 
 
-def _name(uri: str) -> str:
-    """Of a registered model its name and version, whatever alias was asked for."""
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    return f"{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}" if at else uri.partition(":/")[2]
+def _fixed(uri: str) -> tuple[str, str]:
+    """A URI of the very files that one names, which no alias moves, and what to write beside their scores.
+
+    Of a run's model MLflow would, asked by the run, not say why it cannot be had.
+    """
+    rest = uri.partition(":/")[2]
+    if uri.startswith("models:/"):
+        name, at, alias = rest.partition("@")
+        version = f"{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}" if at else rest
+        return f"models:/{version}", version
+    run_id, _, name = rest.partition("/")
+    outputs = MlflowClient().get_run(run_id).outputs
+    for each in reversed(outputs.model_outputs if outputs else []):
+        if MlflowClient().get_logged_model(each.model_id).name == name:
+            return f"models:/{each.model_id}", rest
+    return uri, rest
 
 
 def _version(package: str) -> str:

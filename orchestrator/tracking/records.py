@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any, NamedTuple
 
@@ -11,8 +10,8 @@ from orchestrator.errors import TrackingError
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.reports.results import RAW, Curve, Results, Row, Trial, best, settings
-from orchestrator.tracking import artifacts
-from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow, run_of
+from orchestrator.tracking import artifacts, failures
+from orchestrator.tracking.store import MlflowClient, MlflowException, mlflow, pages, run_of
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_tpr10", "seconds")
 """Metrics of every epoch that reports draw; beside the maximised one."""
@@ -36,9 +35,9 @@ def stage(run_id: str) -> str | None:
     try:
         return str(MlflowClient().get_run(run_id).info.lifecycle_stage)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+        if failures.absent(error):
+            return None
+        raise
 
 
 def exists(run_id: str) -> bool:
@@ -268,14 +267,5 @@ def _quoted(name: str) -> str:
 def search(query: str) -> list[Any]:
     """All runs of all experiments that fit a query of MLflow's."""
     client = MlflowClient()
-    experiments = [each.experiment_id for each in _pages(client.search_experiments)]
-    return _pages(functools.partial(client.search_runs, experiments, query)) if experiments else []
-
-
-def _pages(search: Any) -> list[Any]:
-    found, page = [], search(max_results=1000)
-    found += page
-    while page.token:
-        page = search(max_results=1000, page_token=page.token)
-        found += page
-    return found
+    experiments = [each.experiment_id for each in pages(client.search_experiments)]
+    return pages(client.search_runs, experiment_ids=experiments, filter_string=query) if experiments else []

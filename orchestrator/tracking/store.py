@@ -10,22 +10,23 @@ import sqlite3
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
-from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import TrackingError, Unreachable, without_password
+from orchestrator.errors import TrackingError, without_password
+from orchestrator.tracking import failures
+from orchestrator.tracking.failures import MlflowClient, MlflowException, mlflow
 
 __all__ = [
-    "DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow", "run_of",
+    "DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow", "pages",
+    "run_of",
 ]  # fmt: skip
 
 DEFAULT = "sqlite:///mlflow.db"
-
-SERVERS = ("http://", "https://", "postgresql", "mysql", "mssql")
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
@@ -38,14 +39,11 @@ minutes; its defaults take over four. The environment may say otherwise."""
 TOLD_EVERY = 60.0
 """Seconds between two lines that say of a server that it does not answer."""
 
+PAGE = 1000
+"""Results of a search at once; of registered models MLflow gives no more."""
+
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """So that MLflow's pages show runs and metrics first, and not chats."""
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # deprecations inside MLflow's own imports are not ours to mend
-    import mlflow
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException, RestException
 
 
 def connect(uri: str | None = None) -> str:
@@ -80,10 +78,11 @@ def connect(uri: str | None = None) -> str:
             _tell_of_waiting(without_password(uri))
         else:
             _create(path)
-    except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
-        away = path is None and uri.startswith(SERVERS) and not isinstance(error, RestException)
-        kind = Unreachable if away else TrackingError
-        raise kind(without_password(f"{uri}: cannot open this MLflow store: {_first_line(error)}")) from None
+    except Exception as error:
+        failed = failures.told(error)
+        if failed is None:
+            raise
+        raise type(failed)(without_password(f"{uri}: cannot open this MLflow store: {failed}")) from None
     return uri
 
 
@@ -130,6 +129,14 @@ def experiment(name: str) -> str:
         return str(found.experiment_id)
 
 
+def pages(search: Callable[..., Any], **asked: object) -> list[Any]:
+    """All that a search of MlflowClient finds: it gives a page at a time."""
+    found = list(page := search(**asked, max_results=PAGE))
+    while page.token:
+        found += (page := search(**asked, max_results=PAGE, page_token=page.token))
+    return found
+
+
 def run_of(run_id: str) -> mlflow.entities.Run:
     """A run of the store.
 
@@ -138,8 +145,10 @@ def run_of(run_id: str) -> mlflow.entities.Run:
     """
     try:
         return MlflowClient().get_run(run_id)
-    except MlflowException:
-        raise TrackingError(f"{run_id}: no such run in {mlflow.get_tracking_uri()}") from None
+    except Exception as error:
+        if failures.absent(error):
+            raise TrackingError(f"{run_id}: no such run in {without_password(mlflow.get_tracking_uri())}") from None
+        raise failures.told(error) or error from None
 
 
 def _create(path: Path) -> None:
@@ -186,7 +195,3 @@ def _tell_of_waiting(uri: str) -> None:
     logger.handlers = [_Waiting(uri)]
     logger.propagate = False
     logger.setLevel(logging.WARNING)  # whoever logs a model quietens the root
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
