@@ -4,7 +4,8 @@
     euclidB_image_catalog.csv, kidsB_image_…     # comments, ID, no_source, … the test catalogue: 0 is a lens
     truth.csv                                    ID, … further columns, such as those our simulation knows
 
-They lie in the root or in any of its data folders.
+They lie in the root or in any folder of a release below it, such as ``Data_EuclidBig.0`` or ``Public``; or above the
+root, where it is itself such a folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, data_folders
+from orchestrator.data.challenge import TRAINING_KEY, ImagingSet, label_folders
 from orchestrator.data.columns import LABELS, Column
 from orchestrator.data.tables import Table
 from orchestrator.errors import DataError
@@ -46,10 +47,8 @@ class Catalogue:
 
 def find(root: Path, imaging: ImagingSet) -> tuple[Path, ...]:
     """The label files and truth files of a set, in the order they are read."""
-    parts = data_folders(root, imaging)
-    folders = [root, *parts, *(part / "Public" for part in parts)]
     names = (TRAINING_KEY, imaging.catalogue, TRUTH)
-    return tuple(path for folder in folders for name in names if (path := folder / name).is_file())
+    return tuple(path for folder in label_folders(root, imaging) for name in names if (path := folder / name).is_file())
 
 
 def read_labels(root: Path, imaging: ImagingSet) -> Catalogue:

@@ -3,14 +3,18 @@
     <root>/Data_EuclidBig.N/Public/Band1/imageEUC_VIS-<ID>.fits                   Space
     <root>/Data_KiDS_Big.N/Public/Band{1,2,3,4}/imageSDSS_{R,I,G,U}-<ID>.fits     Ground
 
-Identifiers start anew in every release, so they name an object within one root only.
+The training release unpacks without the first of these folders, or with others (``Data.0``, ``files``): a file is known
+by its name, wherever it lies within `DEPTH` folders. Identifiers start anew in every release, so they name an object
+within one root only.
 
 Source: Metcalf et al. 2019, A&A 625, A119.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +38,7 @@ class Band:
     @property
     def file_name(self) -> str:
         """The pattern of its files' names, which captures the identifier: no more digits than 64 bits hold."""
-        return rf"{re.escape(self.prefix)}-([0-9]{{1,18}})\.fits"
+        return rf"{re.escape(self.prefix)}-([0-9]{{1,18}})\.(?i:fits?|fts)(?i:\.gz)?"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ GROUND = ImagingSet(
     catalogue="kidsB_image_catalog.csv",
 )
 SETS = {each.name: each for each in (SPACE, GROUND)}
+
+DEPTH = 5
+"""Folders below a root in which files are looked for."""
+
+PACKAGING = "__MACOSX"
+"""The folder that a Mac adds to its archives; it adds files that begin with ``._`` too."""
 
 TRAINING_KEY = "classifications.csv"
 
@@ -113,9 +123,28 @@ def cutout_path(root: Path, imaging: ImagingSet, part: int, band: Band, identifi
     return folder / f"{band.prefix}-{identifier}.fits"
 
 
-def data_folders(root: Path, imaging: ImagingSet) -> list[Path]:
-    """The folders ``Data_….N`` of a set, by N."""
-    return [path for _, path in sorted(_numbered(root, rf"{re.escape(imaging.folder)}\.([0-9]+)"))]
+def files_below(root: Path, depth: int | None = None) -> Iterator[str]:
+    """The paths of all files in a folder and so many folders below it, sorted by folder; not what a Mac added.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise DataError(f"{error.filename}: {error.strerror}")
+
+    seen = set()  # folders may be links, to each other too
+    for place, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        below = len(Path(place).relative_to(root).parts)
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(set(folders) - {PACKAGING}) if depth is None or below < depth else []
+        # A Path of each would cost ten times as much.
+        yield from (os.path.join(place, name) for name in sorted(names) if not name.startswith("."))  # noqa: PTH118
 
 
 def scan(root: Path) -> Release:
@@ -124,28 +153,18 @@ def scan(root: Path) -> Release:
     Raises:
         DataError: no such folder, no cutouts in it, both sets in it, or one identifier twice.
     """
-    parts = {imaging: folders for imaging in SETS.values() if (folders := data_folders(root, imaging))}
-    if not parts:
+    files = _found(root)
+    if not files:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder")
-        looked = " or ".join(f"{imaging.folder}.N" for imaging in SETS.values())
-        raise DataError(f"{root}: no cutouts here: expected folders named {looked}")
-    if len(parts) > 1:
+        looked = " or ".join(f"{imaging.bands[0].prefix}-<ID>.fits" for imaging in SETS.values())
+        raise DataError(f"{root}: no cutouts here: no file named {looked}, in folders down to the {DEPTH}th below")
+    if len(files) > 1:
         raise DataError(f"{root}: holds both a Space and a Ground set; give each a folder of its own")
-    [(imaging, folders)] = parts.items()
-
-    files: dict[int, dict[str, Path]] = {}
-    for folder in folders:
-        for band in imaging.bands:
-            for identifier, path in _numbered(folder / "Public" / band.folder, band.file_name):
-                earlier = files.setdefault(identifier, {}).setdefault(band.name, path)
-                if earlier != path:
-                    raise DataError(f"{path}: object {identifier} stands in {earlier} too")
-    if not files:
-        raise DataError(f"{root}: no cutouts here: no file named {imaging.bands[0].prefix}-<ID>.fits")
+    [(imaging, by_id)] = files.items()
 
     objects, incomplete = [], {}
-    for identifier, by_band in sorted(files.items()):
+    for identifier, by_band in sorted(by_id.items()):
         missing = tuple(band.name for band in imaging.bands if band.name not in by_band)
         if missing:
             incomplete[identifier] = missing
@@ -154,12 +173,43 @@ def scan(root: Path) -> Release:
     return Release(root, imaging, tuple(objects), incomplete)
 
 
-def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
-    """What lies in a folder and matches, by the number that the pattern captures; no folder holds nothing."""
-    name = re.compile(pattern)
-    try:
-        return [(int(match[1]), path) for path in folder.iterdir() if (match := name.fullmatch(path.name))]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror or error}") from None
+def _found(root: Path) -> dict[ImagingSet, dict[int, dict[str, Path]]]:
+    """The files of the challenge's names: set → identifier → band → path."""
+    kinds = {
+        band.prefix: (imaging, band, re.compile(band.file_name)) for imaging in SETS.values() for band in imaging.bands
+    }
+    files: dict[ImagingSet, dict[int, dict[str, Path]]] = {}
+    for path in files_below(root, DEPTH):
+        name = path.rpartition(os.sep)[2]
+        kind = kinds.get(name.partition("-")[0])
+        if kind is None or (match := kind[2].fullmatch(name)) is None:
+            continue
+        imaging, band, identifier = kind[0], kind[1], int(match[1])
+        found = Path(path)
+        earlier = files.setdefault(imaging, {}).setdefault(identifier, {}).setdefault(band.name, found)
+        if earlier != found:
+            raise DataError(f"{path}: object {identifier} stands in {earlier} too")
+    return files
+
+
+def label_folders(root: Path, imaging: ImagingSet) -> list[Path]:
+    """Where the labels of a set may lie: in the root, in the folders of its releases, and above the root if it is one.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+    release = re.compile(rf"({re.escape(imaging.folder)}|Data)\.[0-9]+|Public|files")
+    folders, above = [root], root.resolve()
+    for folder in folders:  # which grows
+        try:
+            folders += sorted(each for each in folder.iterdir() if release.fullmatch(each.name) and each.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise DataError(f"{folder}: {error.strerror or error}") from None
+        if len(folder.parts) - len(root.parts) >= DEPTH:
+            break
+    while release.fullmatch(above.name) or re.fullmatch("Band[0-9]", above.name):
+        above = above.parent
+        folders.append(above)
+    return folders

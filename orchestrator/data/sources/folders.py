@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.data.challenge import SETS, ImagingSet, data_folders
+from orchestrator.data.challenge import SETS, ImagingSet, files_below
 from orchestrator.data.sources.listing import SUFFIX, Listing, identifier, stem
 from orchestrator.errors import DataError
 
@@ -22,13 +21,12 @@ def folder(root: Path, imaging: ImagingSet) -> Listing:
     """
     bands = {f"{band.prefix}-": number for number, band in enumerate(imaging.bands)}
     others = {f"{band.prefix}-": each for each in SETS.values() if each != imaging for band in each.bands}
-    parts = data_folders(root, imaging)
-    other = next((each for each in SETS.values() if each != imaging and data_folders(root, each)), None)
-    if other is not None and not parts:
-        raise _wrong_set(root, other, imaging)
-    within = [part / "Public" / band.folder for part in parts for band in imaging.bands] or [root]
+    paths_below = [path for path in files_below(root) if SUFFIX.search(path)]
+    layout = {f"{os.sep}{band.folder}{os.sep}{band.prefix}-" for band in imaging.bands}
+    # In the challenge's layout, what lies elsewhere is no cutout.
+    ordered = [path for path in paths_below if any(each in path for each in layout)] or paths_below
     objects: dict[str, list[str | None]] = {}
-    for path in (path for top in within for path in _files(top)):
+    for path in ordered:
         prefix, dash, _ = os.path.basename(path).partition("-")  # noqa: PTH119 - a Path would cost ten times as much
         if (of := others.get(prefix + dash)) is not None:
             raise _wrong_set(Path(path), of, imaging)
@@ -42,16 +40,6 @@ def folder(root: Path, imaging: ImagingSet) -> Listing:
         paths[number] = path
     ids = sorted(objects, key=lambda each: (int(each) if each.isdecimal() else -1, each))
     return Listing.of([stem(each) for each in ids], [objects[each] for each in ids])
-
-
-def _files(top: Path) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise DataError(f"{error.filename}: {error.strerror}")
-
-    for place, folders, names in os.walk(top, onerror=fail):
-        folders.sort()
-        yield from (os.path.join(place, name) for name in sorted(names) if SUFFIX.search(name))  # noqa: PTH118
 
 
 def _wrong_set(where: Path, there: ImagingSet, wanted: ImagingSet) -> DataError:

@@ -18,7 +18,7 @@ from orchestrator.data.position import Position
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIX = re.compile(r"\.(fits?(\.gz|\.fz)?|fz)$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.((fits?|fts)(\.gz|\.fz)?|fz)$", re.IGNORECASE)
 """Of FITS files."""
 
 
