@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def compare(run_a: str, run_b: str, tracking_uri: str | None) -> None:
     """Say in what two rows or evaluations differ, and whether by more than chance; both are named by their runs.
 
-    `orchestrator table --format csv` names the runs of rows. The intervals are of B less A, by a paired bootstrap of
-    the objects that both were tested on.
+    `orchestrator table --format csv` names the runs of rows. The intervals are of B less A, paired by the
+    objects that both were tested on.
     """
     from rich.console import Console
 

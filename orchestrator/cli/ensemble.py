@@ -45,7 +45,7 @@ def ensemble(
     """Make one finder of the best networks of a study, and a row of its table.
 
     What is fitted is fitted to the validation objects. It says what is gained over the best member on the test
-    objects, by a paired bootstrap, and how much longer it takes.
+    objects, by paired intervals, and how much longer it takes.
     """
     from rich.console import Console
 

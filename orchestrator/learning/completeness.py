@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.learning.bootstrap import share
 from orchestrator.learning.metrics import Roc, at_half
 
 Floats = NDArray[np.float64]
 
 BINS = 8
-Z = 1.959964
-"""Of a two-sided 95 % interval."""
-
 ARCSECONDS = 180 * 3600 / np.pi
 """In a radian."""
 
@@ -51,7 +49,10 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Bin:
-    """Lenses of which a quantity is from `low` to `high`, those found, and the 95 % interval of their share."""
+    """Lenses of which a quantity is from `low` to `high`, those found, and the interval of their share.
+
+    It is of the threshold that the test set gives, and exact (`orchestrator.learning.bootstrap.share`).
+    """
 
     low: float
     high: float
@@ -97,13 +98,5 @@ def _bins(values: Floats, found: NDArray[np.bool_]) -> list[Bin]:
     for number in np.unique(which):
         here = which == number
         lenses, right = int(here.sum()), int(found[here].sum())
-        bins.append(Bin(float(values[here].min()), float(values[here].max()), lenses, right, *wilson(right, lenses)))
+        bins.append(Bin(float(values[here].min()), float(values[here].max()), lenses, right, *share(right, lenses)))
     return bins
-
-
-def wilson(found: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share. Source: Wilson 1927, JASA 22, 209."""
-    share, spread = found / total, Z**2 / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))

@@ -25,6 +25,9 @@ ALLOWED = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 CONFIDENCE = 0.95
 """Of the one-sided limits."""
 
+DRAWS = 20_000
+"""By which the limit of a purity is found."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,7 +41,7 @@ class Step:
         fpr: share of the non-lenses that are.
         fpr_at_most: its upper limit. Nothing measured below one in all the non-lenses.
         purity: share of lenses among what is accepted; 1 without a false positive, which says nothing.
-        purity_at_least: the same at `fpr_at_most`.
+        purity_at_least: its lower limit; the completeness too may be lower than measured.
     """
 
     threshold: float
@@ -98,7 +101,8 @@ def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prev
         probabilities: (n,) of them at the survey's share of lenses.
         prevalence: that share.
 
-    The limit of the false-positive rate is Clopper & Pearson's 1934; without a false positive it is about 3 / n.
+    The limit of the false-positive rate is Clopper & Pearson's 1934; without a false positive it is about 3 / n. It
+    holds for a threshold that the objects themselves give, just above a non-lens.
     """
     from scipy.stats import beta
 
@@ -120,9 +124,20 @@ def survey(labels: NDArray[np.int8], logits: Floats, probabilities: Floats, prev
             fpr,
             highest,
             _purity(tpr, fpr, prevalence),
-            _purity(tpr, highest, prevalence),
+            _purity_at_least(count, total, int(curve.true_positives[corner]), curve.positives, prevalence),
         )
     return Survey(prevalence, curve.negatives, tuple(told.values()))
+
+
+def _purity_at_least(false: int, others: int, true: int, lenses: int, prevalence: float) -> float:
+    """The lower limit, by drawing both rates as the limits of Clopper & Pearson have them."""
+    rng = np.random.default_rng(0)
+    if true == 0:
+        return 0.0
+    fpr = rng.beta(false + 1, others - false, DRAWS)
+    tpr = rng.beta(true, lenses - true + 1, DRAWS)
+    true_share, false_share = tpr * prevalence, fpr * (1 - prevalence)
+    return float(np.quantile(true_share / (true_share + false_share), 1 - CONFIDENCE))
 
 
 def _purity(tpr: float, fpr: float, prevalence: float) -> float:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.learning.bootstrap import RESAMPLES
-from orchestrator.learning.completeness import wilson
+from orchestrator.learning.bootstrap import LEVEL, Limits, share
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -22,7 +21,7 @@ SUREST = 1e-15
 
 @dataclass(frozen=True)
 class Bin:
-    """Objects of about one probability: their mean, the share of lenses among them, and its 95 % interval."""
+    """Objects of about one probability: their mean, the share of lenses among them, and its exact interval."""
 
     objects: int
     probability: float
@@ -40,24 +39,39 @@ def measure(labels: Labels, probabilities: Floats) -> dict[str, float]:
 
     Source: Brier 1950; Guo et al. 2017, equations 2 and 3, where p is that of the class predicted, here that of a lens.
     """
-    return _measure(labels, probabilities, np.ones(len(labels)))
+    error = probabilities - labels
+    return {
+        "brier": float(np.mean(error**2)),
+        "ece": float(np.abs(np.bincount(_bin(probabilities), error, BINS)).sum() / len(labels)),
+        "log_loss": float(-np.log(_given(labels, probabilities)).mean()),
+    }
 
 
-def differences(
-    labels: Labels, before: Floats, after: Floats, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Floats]:
-    """Each measure after less before, for the same objects drawn anew: name → (resamples,).
+def differences(labels: Labels, before: Floats, after: Floats, *, level: float = LEVEL) -> dict[str, Limits]:
+    """The interval of the Brier score, after less before, for the same objects.
 
-    Lenses and non-lenses are drawn each among themselves, as in `orchestrator.learning.bootstrap`.
+    It is a mean over objects: Student's t tells, class by class. A few objects that are called wrongly with confidence
+    may decide it, and there may be none among them: each class counts one more, for which the change is as far from the
+    mean as it is of any object of either class, taken for one of that class. The other measures have no interval that
+    holds what it says: the log loss of such objects has no bound, and the calibration error grows with the noise in
+    its bins.
     """
-    rng, drawn = np.random.default_rng(seed), []
-    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
-    for _ in range(resamples):
-        chosen = np.concatenate([each[rng.integers(len(each), size=len(each))] for each in classes])
-        times = np.bincount(chosen, minlength=len(labels)).astype(np.float64)
-        first, second = (_measure(labels, each, times) for each in (before, after))
-        drawn.append({name: second[name] - first[name] for name in first})
-    return {name: np.array([each[name] for each in drawn]) for name in drawn[0]}
+    from scipy.stats import t
+
+    variance = 0.0
+    fewest = len(labels)
+    for label in (0, 1):
+        changes = (after - label) ** 2 - (before - label) ** 2
+        own = changes[labels == label]
+        if len(own) < 2:
+            return {}
+        farthest = np.abs(changes - own.mean()).max()
+        spread = ((own - own.mean()) ** 2).sum() + farthest**2
+        variance += len(own) * spread / (len(own) - 1) / len(labels) ** 2
+        fewest = min(fewest, len(own))
+    change = float(np.mean((after - labels) ** 2 - (before - labels) ** 2))
+    half = float(t.ppf((1 + level) / 2, fewest - 1) * np.sqrt(variance))
+    return {"brier": (change - half, change + half)}
 
 
 def bins(labels: Labels, probabilities: Floats) -> list[Bin]:
@@ -67,7 +81,7 @@ def bins(labels: Labels, probabilities: Floats) -> list[Bin]:
         here = which == number
         objects, lenses = int(here.sum()), int(labels[here].sum())
         mean = float(probabilities[here].mean())
-        found.append(Bin(objects, mean, lenses / objects, *wilson(lenses, objects)))
+        found.append(Bin(objects, mean, lenses / objects, *share(lenses, objects)))
     return found
 
 
@@ -77,13 +91,7 @@ def _bin(probabilities: Floats) -> NDArray[np.intp]:
     return np.searchsorted(edges, probabilities, side="left")
 
 
-def _measure(labels: Labels, probabilities: Floats, times: Floats) -> dict[str, float]:
-    """The measures where each object counts so many times."""
-    error = probabilities - labels
-    given = np.clip(np.where(labels == 1, probabilities, 1 - probabilities), SUREST, 1)
-    total = times.sum()
-    return {
-        "brier": float(times @ error**2 / total),
-        "ece": float(np.abs(np.bincount(_bin(probabilities), times * error, BINS)).sum() / total),
-        "log_loss": float(times @ -np.log(given) / total),
-    }
+def _given(labels: Labels, probabilities: Floats) -> Floats:
+    """The probability given to what each is."""
+    given: Floats = np.clip(np.where(labels == 1, probabilities, 1 - probabilities), SUREST, 1)
+    return given

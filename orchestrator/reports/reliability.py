@@ -38,7 +38,7 @@ def reliability_page(
     """
     told = (
         "Share of lenses among objects of about one probability; on the diagonal it is what the probability says. Bars"
-        " are 95 % intervals (Wilson). The model was neither trained on these objects nor calibrated with them."
+        " are exact 95 % intervals. The model was neither trained on these objects nor calibrated with them."
     )  # fmt: skip
     sections = [
         ("measures", "Measures", table(MEASURES, measures) + small_print("Lower is better in all of them.")),

@@ -41,7 +41,7 @@ def _sections(results: Results) -> Iterator[tuple[str, str, str] | None]:
     yield "timing", "Execution time", _timing(results)
     completeness = charts.completeness(results)
     if completeness is not None:
-        note = "Lenses of the test set in bins of about as many each; bars are 95 % intervals (Wilson)."
+        note = "Lenses of the test set in bins of about as many each; bars are 95 % intervals of these shares, exact."
         yield "completeness", "Which lenses are found", small_print(note) + figure(completeness, "completeness")
     yield _mistakes(results)
     yield provenance.extensions(results)
@@ -65,7 +65,7 @@ def _summary(results: Results) -> str:
     ]
     note = (
         f"For each network the row with the best {results.maximise}; all but val AUC are of the test set,"
-        f" with {LEVEL:.0%} intervals of 2,000 resamples."
+        f" with {LEVEL:.0%} intervals of what test sets as large would show."
     )
     return small_print(note) + table(header, lines)
 

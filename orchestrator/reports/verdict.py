@@ -30,7 +30,7 @@ def verdict_page(
     sections = [("conditions", "Conditions", conditions)]
     if differences:
         header = ["metric", "champion", "candidate", "difference", f"{LEVEL:.0%} interval"]
-        told = "Candidate less champion, by a paired bootstrap of the same objects."
+        told = "Candidate less champion, by paired intervals of the same objects."
         drawn = charts.curves(
             [
                 (f"{name}: AUC {auc(curve):.4f}", colour, curve.fpr.tolist(), curve.tpr.tolist())

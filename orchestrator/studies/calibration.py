@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning import reliability
-from orchestrator.learning.bootstrap import interval
 from orchestrator.learning.calibration import METHODS, Calibrated
 from orchestrator.learning.finder import find, half
 from orchestrator.learning.prevalence import Survey, corrected, survey
@@ -162,5 +161,5 @@ def _halves(cutouts: Cutouts, seen: Objects | None) -> tuple[Rows, Rows, int | N
 
 def _differences(labels: NDArray[np.int8], before: Floats, after: Floats) -> dict[str, Difference]:
     one, other = reliability.measure(labels, before), reliability.measure(labels, after)
-    drawn = reliability.differences(labels, before, after)
-    return {name: Difference(one[name], other[name], interval(each)) for name, each in drawn.items()}
+    limits = reliability.differences(labels, before, after)
+    return {name: Difference(one[name], other[name], limits.get(name)) for name in one}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import TrackingError
-from orchestrator.learning.bootstrap import interval, paired_differences
+from orchestrator.learning.bootstrap import paired_intervals
 from orchestrator.learning.metrics import METRICS
 from orchestrator.reports.results import Row, settings
 from orchestrator.tracking import artifacts, records
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def compare(one: str, other: str) -> Comparison:
-    """Compare two rows or evaluations by their runs; by a paired bootstrap where the same objects were tested on.
+    """Compare two rows or evaluations by their runs; by paired intervals where the same objects were tested on.
 
     Raises:
         TrackingError: no such run, one that is neither, or rows of two sets.
@@ -84,8 +84,9 @@ def compare(one: str, other: str) -> Comparison:
     objects = 0
     if on_same_objects(*rows):
         ids, labels, *scores = paired_scores(*rows)
-        drawn = paired_differences(labels, *scores, halves=(rows[0].half, rows[1].half))
-        intervals, objects = {name: interval(each) for name, each in drawn.items()}, len(ids)
+        found = paired_intervals(labels, *scores, halves=(rows[0].half, rows[1].half))
+        intervals = {name: each for name, each in found.items() if np.isfinite(each).all()}
+        objects = len(ids)
     metrics = {
         name: Difference(rows[0].metrics[name], rows[1].metrics[name], intervals.get(name))
         for name in METRICS

@@ -13,7 +13,7 @@ from torch import Tensor
 from orchestrator.data.challenge import SIZE
 from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
-from orchestrator.learning.bootstrap import LEVEL, interval, paired_differences
+from orchestrator.learning.bootstrap import LEVEL, paired_intervals
 from orchestrator.learning.finder import find, half
 from orchestrator.learning.gate import FEWEST, Check, Gate, metric_checks
 from orchestrator.learning.metrics import Roc, measure_curve, roc
@@ -223,5 +223,8 @@ def _curves(pair: _Pair) -> dict[str, Roc]:
 
 def _differences(pair: _Pair) -> dict[str, Difference]:
     one, other = (measure_curve(each) for each in _curves(pair).values())
-    drawn = paired_differences(pair.labels, pair.champion, pair.candidate, halves=pair.halves)
-    return {name: Difference(one[name], other[name], interval(each)) for name, each in drawn.items()}
+    limits = paired_intervals(pair.labels, pair.champion, pair.candidate, halves=pair.halves)
+    return {
+        name: Difference(one[name], other[name], each if np.isfinite(each).all() else None)
+        for name, each in limits.items()
+    }

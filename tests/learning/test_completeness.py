@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from orchestrator.learning.completeness import ARCSECONDS, BINS, completeness, wilson
+from orchestrator.learning.completeness import ARCSECONDS, BINS, completeness
 from orchestrator.learning.metrics import measure_curve, roc
 
 
@@ -60,7 +60,9 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     assert completeness({"theta_E": np.array([np.nan])}, np.array([1.0]), curve) == {}
 
 
-@pytest.mark.parametrize(("found", "total"), [(0, 5), (5, 5), (3, 7), (150, 200)])
-def test_the_interval_of_a_share_is_scipys(found: int, total: int) -> None:
-    expected = binomtest(found, total).proportion_ci(method="wilson")
-    assert wilson(found, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
+def test_the_interval_of_a_bin_is_scipys_exact_one() -> None:
+    logits, brightness, others = scored()
+    curve = roc(np.repeat([1, 0], [400, 300]), np.concatenate([logits, others]))
+    for each in completeness({"arc_snr": brightness}, logits, curve)["arc_snr"]["tpr10"]:
+        expected = binomtest(each.found, each.lenses).proportion_ci(method="exact")
+        assert (each.lowest, each.highest) == pytest.approx((expected.low, expected.high))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import brier_score_loss, log_loss
 
 from orchestrator.learning import reliability
-from orchestrator.learning.bootstrap import interval
 
 
 @pytest.fixture
@@ -45,16 +45,29 @@ def test_the_calibration_error_and_the_diagram_are_those_of_bins_filled_by_hand(
     np.testing.assert_allclose(found, points)
 
 
-def test_differences_are_of_the_same_objects_drawn_anew(objects: tuple[np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("count", [40, 120, 400])
+@pytest.mark.parametrize("separation", [1.0, 2.0, 4.0])
+def test_the_change_of_the_brier_score_is_in_its_interval(count: int, separation: float) -> None:
+    rng = np.random.default_rng(3)
+
+    def drawn(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits = separation * rng.normal(separation * (labels - 0.5))
+        return labels, 1 / (1 + np.exp(-1.3 * logits)), 1 / (1 + np.exp(-0.7 * logits - 0.3))
+
+    many = drawn(np.repeat(np.array([0, 1], np.int8), 300_000))
+    one, other = (reliability.measure(many[0], each) for each in many[1:])
+    missed = 0
+    for _ in range(300):
+        low, high = reliability.differences(*drawn(np.repeat(np.array([0, 1], np.int8), count // 2)))["brier"]
+        missed += not low <= other["brier"] - one["brier"] <= high
+    assert missed <= binom.ppf(0.999, 300, 0.07)
+
+
+def test_the_same_probabilities_differ_in_nothing(objects: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = objects
-    drawn = reliability.differences(labels, probabilities, probabilities**2, resamples=400)
-    one, other = reliability.measure(labels, probabilities), reliability.measure(labels, probabilities**2)
-    for name in ("brier", "log_loss"):
-        low, high = interval(drawn[name])
-        assert low < other[name] - one[name] < high < 0
-    # The spread of a mean over drawn objects, class by class.
-    change = (probabilities**2 - labels) ** 2 - (probabilities - labels) ** 2
-    variance = sum(change[labels == label].var() * (labels == label).sum() for label in (0, 1)) / len(labels) ** 2
-    assert drawn["brier"].std() == pytest.approx(np.sqrt(variance), rel=0.15)
-    same = reliability.differences(labels, probabilities, probabilities, resamples=5)
-    assert all(not each.any() for each in same.values())
+    assert reliability.differences(labels, probabilities, probabilities) == {"brier": (0, 0)}
+
+
+def test_a_bar_of_the_diagram_is_exact_where_all_are_lenses() -> None:
+    (only,) = reliability.bins(np.ones(10, np.int8), np.full(10, 0.99))
+    assert (only.lowest, only.highest) == (pytest.approx(0.025 ** (1 / 10)), 1)
