@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,12 +158,14 @@ class Column:
         found, words = self._parsed()
         found = np.where(np.isfinite(found), found * factor, np.nan)
         in_hours = factor == UNITS["hour"] if self.unit else hours
-        for row in words:
+        parse = functools.partial(Angle, unit="hourangle" if in_hours else "deg")
+        texts = [str(self.values[row]) for row in words]
+        with warnings.catch_warnings(action="ignore"):
             try:
-                with warnings.catch_warnings(action="ignore"):
-                    found[row] = Angle(str(self.values[row]), "hourangle" if in_hours else "deg").deg
+                found[words] = parse(texts).deg if words else []
             except Exception:  # its parser answers what is no angle with many kinds
-                raise DataError(f"{self.place(row)}: {self.name} '{self.values[row]}' is no angle") from None
+                row, text = next(each for each in zip(words, texts, strict=True) if not _accepts(parse, each[1]))
+                raise DataError(f"{self.place(row)}: {self.name} '{text}' is no angle") from None
         return found
 
     def _degrees_each(self) -> float:
@@ -237,6 +240,14 @@ def canonical(ids: Sequence[str]) -> list[str]:
     for each, plain in short.items():
         names.setdefault(plain, []).append(each)
     return [short[each] if len(names[short[each]]) == 1 else each for each in ids]
+
+
+def _accepts(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except Exception:  # see `Column.degrees`
+        return False
+    return True
 
 
 def _arrow(values: Any) -> pa.Array:

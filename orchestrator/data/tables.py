@@ -186,7 +186,7 @@ def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
 
 
 class _Lines:
-    """Lines of a text; where a row begins, those that are empty or begin with # are left out."""
+    """Lines of a text; where a row begins, those that are empty or begin with #, or with Excel's sep=, are left out."""
 
     def __init__(self, file: TextIO) -> None:
         self.file, self.number, self.within, self.comment = file, 0, False, ""
@@ -197,7 +197,7 @@ class _Lines:
             if len(line) == LONGEST:
                 raise csv.Error(f"a line of more than {LONGEST:,} characters")
             plain = line.strip()
-            if self.within or (plain and not plain.startswith("#")):
+            if self.within or (plain and not plain.startswith(("#", "sep="))):
                 self.within = True
                 yield line
             else:
@@ -205,16 +205,17 @@ class _Lines:
 
 
 def _parsed(lines: _Lines, path: Path) -> Iterator[tuple[int, list[str]]]:
-    remaining: Iterator[str] = iter(lines)
+    remaining = iter(lines)
     first = next(remaining, None)
     if first is None:
         return
+    every: Iterator[str] = chain([first], remaining)
     delimiter = max(DELIMITERS, key=lambda each: (_cells(first, each) > 1 and each != " ", _cells(first, each)))
+    if delimiter == " ":
+        every = (line.rstrip() + "\n" for line in every)
     comment = lines.comment
     # strict, so that a quote without its end is an error and does not swallow the rest of the file
-    if delimiter == " ":
-        remaining = (line.rstrip() + "\n" for line in remaining)
-    rows = csv.reader(chain([first], remaining), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows = csv.reader(every, delimiter=delimiter, skipinitialspace=True, strict=True)
     header = [each.strip() for each in next(rows)]
     above = _header_above(comment, header, delimiter)
     for row in chain([above] if above else [], [header], rows):
@@ -223,7 +224,7 @@ def _parsed(lines: _Lines, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _cells(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)))
+    return len(next(csv.reader([line.strip(" \r\n")], delimiter=delimiter, skipinitialspace=True)))
 
 
 def _header_above(comment: str, first: Sequence[str], delimiter: str) -> list[str] | None:

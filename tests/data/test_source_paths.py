@@ -143,9 +143,9 @@ def test_a_name_that_is_no_utf_8_is_read_and_told(tmp_path: Path) -> None:
 
 
 def test_a_row_without_an_identifier_is_named_for_its_file(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("path,ID,ra,dec\na.fits,1001.0,12:00:00,-5\nb.fits,,,\n,1003.0,1,2\n")
+    (tmp_path / "t.csv").write_text("path,ID,ra,dec\na.fits,1001.0,12:00:00,-5\nb.fits,,,\n,1003.0,1,2\n,,,\n")
     rows = everything(tmp_path / "t.csv").rows
-    assert [row.id for row in rows] == ["1001", "b", "1003"]
+    assert [row.id for row in rows] == ["1001", "b", "1003", "row 4"]
     np.testing.assert_allclose([(row.ra, row.dec) for row in rows][0::2], [(180, -5), (1, 2)])
     assert np.isnan([rows[1].ra, rows[1].dec]).all()
 

@@ -30,6 +30,7 @@ DIALECTS = {
     "lines that end in CR and LF": 'id,path\r\n1,a b\r\n2,"c,d"\r\n',
     "semicolons": "id;path\n1;a b\n2;c,d",
     "tabs": "id\tpath\n1\ta b\n2\tc,d",
+    "Excel's word on semicolons": "sep=;\r\nid;path\r\n1;a b\r\n2;c,d\r\n",
     "bars": "id|path\n1|a b\n2|c,d",
     "spaces": 'id    path\n1   "a b"\n  2 c,d  \n',
     "a header in a comment": '# of a survey\n#id,path\n1,a b\n2,"c,d"\n',
@@ -48,6 +49,11 @@ def test_every_dialect_reads_the_same(text: str, packed: bool, tmp_path: Path) -
     content = text.encode()
     (tmp_path / "t.csv").write_bytes(gzip.compress(content) if packed else content)
     assert columns(tmp_path / "t.csv", "id", "path") == ROWS
+
+
+def test_a_table_of_one_column_may_have_spaces_and_commas_in_its_cells(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path \nMy Drive/a.fits\n"b, c;d.fits"\n')
+    assert columns(tmp_path / "t.csv", "path") == [["My Drive/a.fits", "b, c;d.fits"]]
 
 
 NAMES = {

@@ -17,7 +17,7 @@ def catalogue(path: Path, imaging: ImagingSet) -> Listing:
 
     Its columns, in upper or lower case: `path` of the file with all bands, or `path_R`, or `R`, of each band's;
     where they are there, those of `BESIDE`, `ra` and `dec` in degrees unless they have another unit. A row without an
-    identifier is named for its file. Relative paths as in `lists.file_list`.
+    identifier is named for its file, or else by its number. Relative paths as in `lists.file_list`.
 
     Raises:
         DataError: no such columns, or identifiers or positions that are none.
@@ -36,5 +36,8 @@ def catalogue(path: Path, imaging: ImagingSet) -> Listing:
     paths = placed(list(zip(*(each.texts() for each in columns[: len(files)]), strict=True)), path.parent)
     beside = dict(zip(others, columns[len(files) :], strict=True))
     written = beside["id"].ids() if "id" in beside else [None] * len(paths)
-    ids = [each or identifier(line[0] or "", imaging) for each, line in zip(written, paths, strict=True)]
+    ids = [
+        each or identifier(line[0] or "", imaging) or f"row {row}"
+        for row, (each, line) in enumerate(zip(written, paths, strict=True), start=1)
+    ]
     return Listing.of(ids, paths, positions(beside.get("ra"), beside.get("dec")))
