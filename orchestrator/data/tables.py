@@ -196,6 +196,8 @@ class _Lines:
             self.number += 1
             if len(line) == LONGEST:
                 raise csv.Error(f"a line of more than {LONGEST:,} characters")
+            if "\0" in line:
+                raise csv.Error("a character NUL: no text")
             plain = line.strip()
             if self.within or (plain and not plain.startswith(("#", "sep="))):
                 self.within = True

@@ -197,7 +197,7 @@ def _parse(path: Path, scale: str | None) -> Study:
             content["hyperparameters"] = {name: each for name, each in own.items() if name in content["architectures"]}
         name = f"{path.stem}-{scale}" if scale else path.stem
         study = Study.model_validate({**content, "name": name, "scale": scale or ""})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StudyError(f"{path}: {error}") from None
     except ValidationError as error:
         raise StudyError(f"{path}: {_first_problem(error)}") from None
