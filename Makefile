@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread a process, and three of them for two cores, since some wait for servers; in the order of files: the long ones are early.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test coverage check check-static format docs clean
+.PHONY: quickstart test torture coverage check check-static format docs clean
 
 # Environment, simulated Space set, a sweep over networks and epoch counts, the table, the champion.
 quickstart: .venv/installed
@@ -13,6 +13,11 @@ quickstart: .venv/installed
 # Everything, the slow tests too.
 test: .venv/installed-dev
 	$(PYTEST)
+
+# What becomes of bad input, as a table; then over 20,000 valid files with something changed. Ten minutes.
+torture: .venv/installed-dev
+	$(BIN)/python -m tests.torture
+	TORTURE_CASES=4500 $(PYTEST) tests/torture/test_fuzz.py --dist load
 
 # The same, half as long again, and the share of lines and branches that it reaches.
 coverage: .venv/installed-dev

@@ -1,7 +1,7 @@
 """What becomes of the corpus: each of its files through each command that takes such files, in this process.
 
-An outcome is one of `read`, equal to what astropy or the maker of the file says; `skipped`, named beside the others; and
-`refused`, in one line. Anything else is a `FAULT`, with what happened.
+An outcome is one of `read`, equal to what astropy or the maker of the file says; `skipped`, named beside the others;
+and `refused`, in one line. Anything else is a `FAULT`, with what happened.
 """
 
 from __future__ import annotations
@@ -76,25 +76,21 @@ def fits(folder: Path) -> Outcomes:
     checked = {each.id: each for each in check(release, workers=1)}
     for name, number in numbers.items():
         one = checked[number]
-        outcomes[name]["check"] = _outcome(
-            one.unreadable, str(number), lambda: one.content == digests.get(name, one.content)
-        )  # noqa: B023
+        outcomes[name]["check"] = _outcome(one.unreadable, number, one.content == digests.get(name, one.content))
 
     piece = sources.find(root, SPACE).read(0, len(cases))
-    places = {row.id: place for place, row in enumerate(piece.rows)}
-    good = np.cumsum(piece.good) - 1
+    good = iter(piece.flux)
+    by_number = {row.id: (row, None if row.reason else next(good)[0]) for row in piece.rows}
     for name, number in numbers.items():
-        if str(number) not in places:
-            continue  # a folder, whatever its name, is looked into and no cutout
-        place = places[str(number)]
-        same = lambda: name not in expected or _equal(piece.flux[good[place]][0], expected[name])  # noqa: E731, B023
-        outcomes[name]["score"] = _outcome(piece.rows[place].reason or None, str(number), same)
+        if str(number) in by_number:  # a folder, whatever its name, is looked into and no cutout
+            row, flux = by_number[str(number)]
+            outcomes[name]["score"] = _outcome(row.reason or None, number, _equal(flux, expected.get(name)))
 
     for name, case in cases.items():
         if isinstance(case.content, bytes):
-            (sent,) = uploads.from_fits([uploads.Upload("file", "sent.fits", case.content)], SPACE)
-            same = lambda: name not in expected or (sent.flux is not None and _equal(sent.flux[0], expected[name]))  # noqa: E731, B023
-            outcomes[name]["serve"] = _outcome(sent.bad, "sent.fits", same)
+            (sent,) = uploads.from_fits([uploads.Upload("file", f"{numbers[name]}.fits", case.content)], SPACE)
+            flux = None if sent.flux is None else sent.flux[0]
+            outcomes[name]["serve"] = _outcome(sent.bad, numbers[name], _equal(flux, expected.get(name)))
 
     for _ in cache.build(root, "none", folder / "packed", max_bad=1.0, workers=1):
         pass
@@ -103,9 +99,8 @@ def fits(folder: Path) -> Outcomes:
     bad = {each.id: each.reason for each in packed.bad}
     content = dict(zip(packed.ids.tolist(), packed.content.tolist(), strict=True))
     for name, number in numbers.items():
-        outcomes[name]["pack"] = _outcome(
-            bad.get(number), str(number), lambda: content[number] == digests.get(name, content[number])
-        )  # noqa: B023
+        same = content.get(number) == digests.get(name, content.get(number))
+        outcomes[name]["pack"] = _outcome(bad.get(number), number, same)
     return outcomes
 
 
@@ -187,15 +182,16 @@ def lines(title: str, outcomes: Outcomes) -> Iterator[str]:
         yield f"  {name:40.40}" + "".join(f"  {each.get(command, '-'):9.9}" for command in commands)
 
 
-def _equal(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
-    return np.array_equal(found, expected, equal_nan=True)
+def _equal(found: NDArray[np.float32] | None, expected: NDArray[np.float32] | None) -> bool:
+    """Whether they are the same, NaN included; of what nobody expects, whether there is any."""
+    return found is not None and (expected is None or np.array_equal(found, expected, equal_nan=True))
 
 
-def _outcome(reason: str | None, name: str, same: Callable[[], bool]) -> str:
+def _outcome(reason: str | None, number: int, same: bool) -> str:
     """Of one object among others."""
     if reason is not None:
-        return "skipped" if name in reason and "\n" not in reason else f"FAULT: {reason}"
-    return "read" if same() else "FAULT: other pixels"
+        return "skipped" if str(number) in reason and "\n" not in reason else f"FAULT: {reason}"
+    return "read" if same else "FAULT: other pixels"
 
 
 def _of_piece(piece: Piece) -> str:
