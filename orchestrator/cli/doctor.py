@@ -21,7 +21,7 @@ def doctor(context: click.Context, mend: bool, storage: str, tracking_uri: str |
     from orchestrator.studies import storage as storages
     from orchestrator.tracking import store
 
-    store.connect(tracking_uri)
+    store.connect(tracking_uri, storage)
     trials = storages.connect(storage)
     found = doctors.mend(trials, asked=True) if mend else doctors.examine(trials)
     for each in found:

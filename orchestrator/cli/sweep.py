@@ -176,7 +176,7 @@ def _opened(
     asked = studies.load(study, scale or None).on(data, test_data)
     source, asked = asked.name, asked.model_copy(update={"name": fork or asked.name})
     chosen = devices.choose(device)
-    uri = store.connect(tracking_uri)
+    uri = store.connect(tracking_uri, storage)
     trials = storages.connect(storage)
     cutouts = {each: open_set(asked.data, each, max_bad) for each in asked.normalisations()}
     tested = {each: open_set(asked.test_data, each, max_bad) for each in cutouts} if asked.test_data else None

@@ -31,7 +31,7 @@ def ui(port: int, optuna: bool, optuna_port: int, storage: str, tracking_uri: st
     from orchestrator.errors import without_password
     from orchestrator.tracking import store
 
-    uri = store.connect(tracking_uri)
+    uri = store.connect(tracking_uri, storage if optuna else None)
     command: list[str] = []
     if uri.startswith(("http://", "https://")):
         click.echo(f"The store is a server already: open {without_password(uri)}")

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import TrialState
 
 from orchestrator.data.whole import PARTIAL, writer
 from orchestrator.errors import RecipeError
 from orchestrator.learning.training import notes
-from orchestrator.studies.storage import Claim, Dead, Storage, is_dead, requeue
+from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_dead, requeue
 from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, STORE, catch_up, set_aside, unrecorded
 from orchestrator.tracking import artifacts, records, runs
 
@@ -80,12 +79,11 @@ def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
 
 
 def _trials(storage: Storage, dead: Dead = is_dead) -> Iterator[Finding]:
-    for summary in optuna.get_all_study_summaries(storage):
-        searched = optuna.load_study(study_name=summary.study_name, storage=storage)
+    for *_, searched in begun(storage):
         for trial in searched.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if dead(trial.user_attrs):
                 process = f"process {trial.user_attrs['pid']} on {trial.user_attrs['host']}"
-                what = f"trial {trial.number} of {summary.study_name} says RUNNING, and its {process} is gone"
+                what = f"trial {trial.number} of {searched.study_name} says RUNNING, and its {process} is gone"
                 yield Finding(what, "queue it again", partial(requeue, searched, dead))
 
 

@@ -14,13 +14,10 @@ from orchestrator.errors import RecipeError, StudyError, one_of
 from orchestrator.learning.recipe import Recipe
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.search import LEGS, origin_of, values
-from orchestrator.studies.storage import Claim, Storage, states
+from orchestrator.studies.storage import FROM, Claim, Storage, begun, states
 from orchestrator.studies.study import Study
 from orchestrator.studies.sweep import joined, opened
 from orchestrator.tracking import copies, records, runs
-
-FROM = "forked_from"
-"""Attribute of a study, of a trial and of a run that was copied: where from."""
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -60,12 +57,12 @@ def fork(study: Study, source: str, storage: Storage, bench: Bench) -> str | Non
     Raises:
         StudyError: the other was never begun, nothing of it fits, or the new one is there and came about otherwise.
     """
-    begun = _begun(study.name, storage)
-    for searched in begun.values():
+    there = _begun(study.name, storage)
+    for searched in there.values():
         if searched.user_attrs.get(FROM) != source:
             before = searched.user_attrs.get(FROM, "a study file")
             raise StudyError(f"--fork {study.name}: there is a study of that name, begun from {before}; choose another")
-    pending = [name for name in study.architectures if name not in begun or not _is_begun(begun[name])]
+    pending = [name for name in study.architectures if name not in there or not _is_begun(there[name])]
     if not pending:
         return None
     old = _begun(source, storage)
@@ -78,7 +75,7 @@ def fork(study: Study, source: str, storage: Storage, bench: Bench) -> str | Non
         found[name] = list(_counterparts(study, name, old.get(name), trainings, bench))
         left_out += len(trainings) - len(found[name])
     count = sum(map(len, found.values()))
-    if not begun and not count:
+    if not there and not count:
         raise StudyError(
             f"--fork {study.name}: none of the {left_out} finished trainings of '{source}' fits: ranges, fixed values,"
             " data, metric and epoch counts have to allow the very same training"
@@ -129,12 +126,7 @@ def fits(old: Study, new: Study, architecture: str, training: Training) -> Count
 
 def _begun(study: str, storage: Storage) -> dict[str, optuna.Study]:
     """Network → its Optuna study."""
-    names = [each.study_name.rpartition("/") for each in optuna.get_all_study_summaries(storage)]
-    return {
-        architecture: optuna.load_study(study_name=f"{study}/{architecture}", storage=storage)
-        for name, _, architecture in names
-        if name == study
-    }
+    return {architecture: searched for name, architecture, searched in begun(storage) if name == study}
 
 
 def _is_begun(searched: optuna.Study) -> bool:

@@ -11,9 +11,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from orchestrator.studies.domination import DROPPED
-from orchestrator.studies.fork import FROM
 from orchestrator.studies.search import origin_of, values
-from orchestrator.studies.storage import Storage, failure_lines, quiet
+from orchestrator.studies.storage import FROM, Storage, begun, failure_lines, quiet
 
 FEWEST = 8
 """Trials at one epoch count that it takes to tell what mattered."""
@@ -52,10 +51,9 @@ class Overview:
 
 def overview(study: str, storage: Storage) -> Iterator[Overview]:
     """Look at every network of a study; nothing where it was not begun."""
-    for summary in optuna.get_all_study_summaries(storage):
-        name, _, architecture = summary.study_name.rpartition("/")
+    for name, architecture, searched in begun(storage):
         if name == study:
-            yield _of(architecture, optuna.load_study(study_name=summary.study_name, storage=storage))
+            yield _of(architecture, searched)
 
 
 def _of(architecture: str, searched: optuna.Study) -> Overview:

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -19,13 +20,20 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import StudyError, Unreachable, first_line, without_password
+from orchestrator.errors import StudyError, TrackingError, Unreachable, first_line, without_password
 from orchestrator.tracking import failures
-from orchestrator.tracking.store import database, refuse_unclear
+from orchestrator.tracking.looking import OPTUNA, database, look
+from orchestrator.tracking.store import refuse_unclear
 
 DEFAULT = "sqlite:///optuna.db"
 HEARTBEAT, GRACE = 60, 300
 """Seconds between signs of life of a trial, and without one until it counts as dead."""
+
+FROM = "forked_from"
+"""Attribute of a study, of a trial and of a run that was copied: where from."""
+
+OURS = {"definition", FROM}
+"""Attributes of which each study of this program has one at least, as soon as it has a trial."""
 
 KEY = 5_050_211
 """Of the lock that PostgreSQL keeps for us."""
@@ -68,6 +76,7 @@ def connect(url: str = DEFAULT) -> Storage:
         told = without_password(url)
         raise StudyError(f"{told}: cannot open this Optuna storage (allowed: sqlite:///FILE, postgresql://…)")
     try:
+        look(url, OPTUNA, Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic")
         with quiet(), FileLock(f"{path}.lock") if path else _alone(url):
             storage = Storage(
                 url,
@@ -80,6 +89,8 @@ def connect(url: str = DEFAULT) -> Storage:
                 with sqlite3.connect(path) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
             return storage
+    except TrackingError as error:
+        raise StudyError(str(error)) from None
     except (SQLAlchemyError, OptunaError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:
         failed = failures.told(error)
         kind = Unreachable if isinstance(failed, Unreachable) else StudyError
@@ -175,11 +186,18 @@ def is_dead(process: Mapping[str, Any]) -> bool:
     return int(process["pid"]) == os.getpid()
 
 
+def begun(storage: Storage) -> Iterator[tuple[str, str, optuna.Study]]:
+    """Name, network and Optuna's study of all that this program has begun; a storage may hold those of others, too."""
+    for each in storage.get_all_studies():
+        name, _, architecture = each.study_name.rpartition("/")
+        if name and OURS & each.user_attrs.keys():
+            yield name, architecture, optuna.load_study(study_name=each.study_name, storage=storage)
+
+
 def states(storage: Storage) -> Iterator[State]:
     """How far each study in the storage is."""
-    for summary in optuna.get_all_study_summaries(storage):
-        name, _, architecture = summary.study_name.rpartition("/")
-        trials = optuna.load_study(study_name=summary.study_name, storage=storage).get_trials(deepcopy=False)
+    for name, architecture, searched in begun(storage):
+        trials = searched.get_trials(deepcopy=False)
         count = Counter(trial.state for trial in trials)
         yield State(
             study=name,
@@ -189,7 +207,7 @@ def states(storage: Storage) -> Iterator[State]:
             waiting=count[TrialState.WAITING],
             running=count[TrialState.RUNNING],
             failed=count[TrialState.FAIL],
-            best=summary.best_trial.value if summary.best_trial is not None else None,
+            best=searched.best_value if count[TrialState.COMPLETE] else None,
         )
 
 

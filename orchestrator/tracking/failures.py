@@ -86,8 +86,9 @@ def _later(error: BaseException) -> bool | None:
         return _later_of_mlflow(error)
     if isinstance(error, exc.SQLAlchemyError):
         return _later_of_a_database(error)
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in SQLITE
+    if isinstance(error, sqlite3.Error):  # one that SQLite itself did not raise has no code
+        code = getattr(error, "sqlite_errorcode", None)
+        return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in SQLITE
     if isinstance(error, requests.RequestException):
         return _later_of_a_request(error)
     if isinstance(error, urllib3.ProtocolError | urllib3.TimeoutError):

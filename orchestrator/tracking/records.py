@@ -96,7 +96,7 @@ def rows(study: str) -> list[Row]:
     """
     found = search(f"tags.kind = 'row' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
     if not found:
-        known = sorted({run.data.tags["study"] for run in search("tags.kind = 'row'")})
+        known = sorted({run.data.tags.get("study", "") for run in search("tags.kind = 'row'")} - {""})
         raise TrackingError(
             f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
         )
@@ -186,7 +186,7 @@ def unfinished() -> list[Unfinished]:
     return [
         Unfinished(run.info.run_id, run.data.tags["kind"], run.info.run_name or "", run.data.tags)
         for run in found
-        if "kind" in run.data.tags
+        if {"kind", "study"} <= run.data.tags.keys()  # one of others may have either
     ]
 
 

@@ -55,7 +55,7 @@ def begin(
         since: when it was begun, in milliseconds since 1970; by default now.
     """
     client = MlflowClient()
-    tags = {"kind": kind, "study": study, "mlflow.runName": name, "git_commit": commit()}
+    tags = {"kind": kind, "study": study, "mlflow.runName": name, "git_commit": commit(), **process()}
     if attached():
         given = os.environ.pop("MLFLOW_RUN_ID")
         _log(given, tags=tags)

@@ -20,6 +20,7 @@ from filelock import FileLock
 from orchestrator.errors import TrackingError, without_password
 from orchestrator.tracking import failures
 from orchestrator.tracking.failures import MlflowClient, MlflowException, mlflow
+from orchestrator.tracking.looking import MLFLOW, database, look, same
 
 __all__ = [
     "DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow", "pages",
@@ -46,16 +47,17 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """So that MLflow's pages show runs and metrics first, and not chats."""
 
 
-def connect(uri: str | None = None) -> str:
+def connect(uri: str | None = None, storage: str | None = None) -> str:
     """Make every later call of MLflow in this process go to that store, and return its URI.
 
     A SQLite store is created once, under a lock: processes that create one together break it for good.
 
     Args:
         uri: by default MLFLOW_TRACKING_URI, then `mlflow.db` in the working directory.
+        storage: of Optuna, where that is opened too: it has to be another database.
 
     Raises:
-        TrackingError: it is no MLflow store.
+        TrackingError: it is no MLflow store; nothing is written to what it is.
         Unreachable: its server does not answer.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
@@ -69,15 +71,27 @@ def connect(uri: str | None = None) -> str:
     refuse_unclear(uri)
     if path is not None:  # MLflow keeps stores by their URI: the same name elsewhere is another store
         uri = f"sqlite:///{path.absolute()}"
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    if storage is not None and same(uri, storage):
+        raise TrackingError(
+            f"{without_password(storage)}: one database for both stores; MLflow and Optuna need one each"
+            " (--tracking-uri and --storage)"
+        )
     try:
+        if path is not None or uri.startswith("postgresql"):
+            from mlflow.store.db import base_sql_model, utils  # which knows all tables
+
+            migrations = Path(utils.__file__).parents[1] / "db_migrations"
+            look(uri, MLFLOW, migrations, frozenset(base_sql_model.Base.metadata.tables))
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
         if path is None:
             with briefly():
                 MlflowClient().search_experiments(max_results=1)
             _tell_of_waiting(without_password(uri))
         else:
             _create(path)
+    except TrackingError:
+        raise
     except Exception as error:
         failed = failures.told(error)
         if failed is None:
@@ -93,11 +107,6 @@ def known_as() -> str:
     if path is not None and path.is_relative_to(Path.cwd()):
         return f"sqlite:///{path.relative_to(Path.cwd())}"
     return without_password(uri)
-
-
-def database(uri: str) -> Path | None:
-    """The file behind a SQLite URI; None for any other store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def refuse_unclear(uri: str) -> None:

@@ -1,0 +1,111 @@
+"""Looks at a database before it is opened as a store, which would write its tables into whatever it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from alembic.script import ScriptDirectory
+from filelock import FileLock
+from sqlalchemy import NullPool, create_engine, inspect, make_url, text
+
+from orchestrator.errors import TrackingError, first_line, without_password
+
+MLFLOW, OPTUNA = "experiments", "version_info"
+"""A table that each has, and the other has not."""
+
+HEADER = b"SQLite format 3\0"
+
+
+def look(uri: str, whose: str, migrations: Path, own: frozenset[str] = frozenset()) -> None:
+    """Refuse a database that is no store of MLflow's or of Optuna's, or one of another schema; nothing is written.
+
+    Args:
+        uri: of SQLite or PostgreSQL.
+        whose: the table that tells that it is: MLFLOW or OPTUNA.
+        migrations: the folder of its schemas.
+        own: tables that one of the present schema has; if all are there, the schema is not looked at.
+
+    Raises:
+        TrackingError: it says what it is instead.
+    """
+    problem = _problem(uri, whose, migrations, own)
+    path = database(uri)
+    if problem and path and Path(f"{path}.lock").exists():  # another process may be making it just now
+        with FileLock(f"{path}.lock"):
+            problem = _problem(uri, whose, migrations, own)
+    if problem:
+        kind = "MLflow store" if whose == MLFLOW else "Optuna storage"
+        raise TrackingError(f"{without_password(uri)}: cannot open this {kind}: {problem}")
+
+
+def database(uri: str) -> Path | None:
+    """The file behind a SQLite URI; None for any other store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def same(uri: str, other: str) -> bool:
+    """Whether two addresses are of one database."""
+    paths = database(uri), database(other)
+    if paths[0] and paths[1]:
+        return paths[0].resolve() == paths[1].resolve()
+    if any(paths) or not (uri.startswith("postgresql") and other.startswith("postgresql")):
+        return False
+    one, another = make_url(uri), make_url(other)
+    return (one.host, one.port or 5432, one.database) == (another.host, another.port or 5432, another.database)
+
+
+def _problem(uri: str, whose: str, migrations: Path, own: frozenset[str]) -> str | None:
+    path = database(uri)
+    if path is not None:
+        if path.is_dir():
+            return "it is a folder"
+        if not path.exists() or path.stat().st_size == 0:
+            return None
+        with path.open("rb") as file:
+            if file.read(len(HEADER)) != HEADER:
+                return "it is no SQLite database"
+    tables, revision = _tables(uri, path)
+    name, other = ("MLflow", OPTUNA) if whose == MLFLOW else ("Optuna", MLFLOW)
+    if whose in tables and other in tables:
+        return "MLflow and Optuna have both written to it, and each needs a database of its own"
+    if other in tables:
+        return f"it is one of {'Optuna' if name == 'MLflow' else 'MLflow'}, and each needs a database of its own"
+    if tables and whose not in tables and tables != {"alembic_version"}:
+        return f"it is a database of others, with the tables {', '.join(sorted(tables)[:5])}"
+    if revision is None or (own and own <= tables):
+        return None
+    head = ScriptDirectory(str(migrations)).get_current_head()
+    command = "mlflow db upgrade URI" if whose == MLFLOW else "optuna storage upgrade --storage URI"
+    if revision == head:
+        return None
+    return f"it is of another version of {name}: schema {revision}, and not {head} (`{command}` changes an older one)"
+
+
+def _tables(uri: str, path: Path | None) -> tuple[set[str], str | None]:
+    """The names of all tables, and the revision of the schema."""
+    if path is not None:
+        try:
+            connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+            try:
+                names = {each for (each,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+                found = (
+                    connection.execute("SELECT version_num FROM alembic_version").fetchone()
+                    if "alembic_version" in names
+                    else None
+                )
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            raise TrackingError(f"{uri}: cannot read this database: {first_line(error)}") from error
+        return {each for each in names if not each.startswith("sqlite_")}, found[0] if found else None
+    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    with engine.connect() as server:
+        names = set(inspect(server).get_table_names())
+        found = (
+            server.execute(text("SELECT version_num FROM alembic_version")).fetchone()
+            if "alembic_version" in names
+            else None
+        )
+    return names, found[0] if found else None

@@ -1,0 +1,94 @@
+"""A database is looked at before it is opened: what is none, or of others, is named, and stays as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.studies import doctor, overview, storage
+from orchestrator.tracking import store
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of each kind, and databases that are none."""
+    folder = tmp_path_factory.mktemp("made")
+    store.connect(f"sqlite:///{folder}/mlflow.db")
+    storage.connect(f"sqlite:///{folder}/optuna.db").engine.dispose()
+    for name in ("mlflow.db", "optuna.db"):
+        with closing(sqlite3.connect(folder / name)) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE")
+    for name, statements in {
+        "mlflow.db": ["DROP TABLE inputs", "UPDATE alembic_version SET version_num = '451aebb31d03'"],
+        "optuna.db": ["DROP TABLE trial_heartbeats", "UPDATE alembic_version SET version_num = 'v2.4.0.a'"],
+    }.items():
+        (folder / f"older-{name}").write_bytes((folder / name).read_bytes())
+        with closing(sqlite3.connect(folder / f"older-{name}")) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+    with closing(sqlite3.connect(folder / "people.db")) as connection:
+        connection.execute("CREATE TABLE people (name)")
+    (folder / "text.db").write_text("a shopping list, and a long one")
+    (folder / "folder.db").mkdir()
+    for lock in folder.glob("*.lock"):
+        lock.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("opens", "name", "told"),
+    [
+        (store.connect, "optuna.db", "one of Optuna"),
+        (store.connect, "people.db", "the tables people"),
+        (store.connect, "text.db", "no SQLite database"),
+        (store.connect, "folder.db", "a folder"),
+        (store.connect, "older-mlflow.db", "mlflow db upgrade"),
+        (storage.connect, "mlflow.db", "one of MLflow"),
+        (storage.connect, "people.db", "the tables people"),
+        (storage.connect, "text.db", "no SQLite database"),
+        (storage.connect, "folder.db", "a folder"),
+        (storage.connect, "older-optuna.db", "optuna storage upgrade"),
+    ],
+)
+def test_what_is_no_such_store_is_named_and_left_as_it_is(
+    made: Path, opens: Callable[[str], object], name: str, told: str
+) -> None:
+    def content() -> dict[str, bytes]:
+        return {each.name: each.read_bytes() for each in made.iterdir() if each.is_file()}
+
+    before = content()
+    with pytest.raises(OrchestratorError, match=rf"{name}: cannot open this .*{told}"):
+        opens(f"sqlite:///{made / name}")
+    assert content() == before
+
+
+def test_one_database_for_both_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OrchestratorError, match="one database for both stores"):
+        store.connect(f"sqlite:///{tmp_path}/x.db", f"sqlite:///{tmp_path}/../{tmp_path.name}/x.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_studies_of_others_in_the_storage_are_left_out(tmp_path: Path) -> None:
+    opened = storage.connect(f"sqlite:///{tmp_path}/optuna.db")
+    for name in ("theirs", "their/own"):
+        theirs = optuna.create_study(study_name=name, storage=opened, directions=["minimize", "maximize"])
+        theirs.add_trial(optuna.create_trial(values=[0.0, 1.0]))
+        theirs.ask().set_user_attr("pid", "1")
+    ours = optuna.create_study(study_name="tiny/lens_flow", storage=opened, direction="maximize")
+    ours.set_user_attr("definition", {"maximise": "auc"})
+    ours.add_trial(optuna.create_trial(value=0.5))
+    assert [(each.study, each.architecture, each.best) for each in storage.states(opened)] == [
+        ("tiny", "lens_flow", 0.5)
+    ]
+    assert list(overview.overview("their", opened)) == []
+    assert list(doctor._trials(opened)) == []
+    opened.engine.dispose()
