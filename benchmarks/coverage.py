@@ -53,7 +53,7 @@ def single(law: str, others: int, lenses: int, sets: int) -> list[str]:
     def draw() -> Floats:
         return np.concatenate([each(rng, n) for each, n in zip(LAWS[law], (others, lenses), strict=True)])
 
-    fresh = max(200, min(4000, 4_000_000 // (others + lenses)))
+    fresh = max(200, min(1500, 2_000_000 // (others + lenses)))
     right = _means([measure(labels, draw()) for _ in range(fresh)])
     return _line(right, (intervals(roc(labels, draw())) for _ in range(sets)))
 
@@ -67,7 +67,7 @@ def paired(apart: float, others: int, lenses: int, sets: int) -> list[str]:
         own = np.sqrt(0.3) * rng.normal(size=(2, len(labels)))
         return [far * (labels - 0.5) + shared + each for far, each in zip((apart, apart + 0.3), own, strict=True)]
 
-    fresh = max(200, min(4000, 2_000_000 // (others + lenses)))
+    fresh = max(200, min(1500, 1_000_000 // (others + lenses)))
     both = [[measure(labels, each) for each in draw()] for _ in range(fresh)]
     one, other = (_means([each[number] for each in both]) for number in (0, 1))
     right = {name: other[name] - one[name] for name in METRICS}
@@ -93,7 +93,7 @@ def main() -> None:
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     header = ["scores", "non-lenses + lenses", *METRICS]
     cases = [(law, *size, sets) for law in LAWS for size in SIZES]
-    cases += [(law, *LARGE, min(sets, 60)) for law in ("normal, 1.5 apart", "normal, 3 apart", "Student t, 3")]
+    cases += [(law, *LARGE, min(sets, 40)) for law in ("normal, 1.5 apart", "normal, 3 apart", "Student t, 3")]
     rows = [[law, f"{others:,} + {lenses:,}", *single(law, others, lenses, n)] for law, others, lenses, n in cases]
     show(f"Intervals that hold the right value, in % of {sets} sets, and their mean width", header, rows)
     rows = [
