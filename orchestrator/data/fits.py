@@ -180,9 +180,7 @@ def _unusual(
     try:
         if content.startswith(GZIP):
             content = _unpacked(content, name)
-        if ENDLESS.search(content):
-            raise UnreadableCutout(f"{name}: declares more than 999 axes or columns")
-        _check_header(content, 0, name)
+        _check_costs(content, name)
         # From memory, so that a file too short for its header is an error and not a mapping of nothing.
         with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.simplefilter("ignore")
@@ -220,6 +218,13 @@ def _unpacked(content: bytes, name: str) -> bytes:
     return unpacked
 
 
+def _check_costs(content: bytes, name: str) -> None:
+    """Refuse what astropy would not come to an end with."""
+    if ENDLESS.search(content):
+        raise UnreadableCutout(f"{name}: declares more than 999 axes or columns")
+    _check_header(content, 0, name)
+
+
 def _check_header(content: bytes, start: int, name: str) -> None:
     """Refuse a header, at that place, which astropy would take seconds or minutes to read."""
     if not content.startswith((b"SIMPLE", b"XTENSION"), start):
@@ -235,7 +240,9 @@ def _check_header(content: bytes, start: int, name: str) -> None:
 
 def _all_units(units: fits.HDUList, content: bytes, name: str) -> Iterator[fits.PrimaryHDU]:
     """All units of a file; astropy reads each when it is asked for, and its header is looked at before."""
-    for unit in units:
+    for number, unit in enumerate(units):
+        if number == UNITS:
+            raise UnreadableCutout(f"{name}: more than {UNITS:,} HDUs")
         yield unit
         place = unit.fileinfo()
         _check_header(content, place["datLoc"] + place["datSpan"], name)
@@ -250,8 +257,6 @@ def _chosen(
     kinds = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
     holding, tiled = [], False
     for number, unit in enumerate(_all_units(units, content, name)):
-        if number == UNITS:
-            raise UnreadableCutout(f"{name}: more than {UNITS:,} HDUs")
         if isinstance(unit, kinds) and unit.size:
             holding.append((number, unit))
             if tuple(wanted) == (None,):  # what is behind it may be damaged
@@ -337,9 +342,13 @@ def read_table(content: bytes, name: str) -> Table:
     from astropy.table import Table
 
     try:
+        _check_costs(content, name)
         with fits.open(io.BytesIO(content), memmap=False, disable_image_compression=True) as units:
-            found = next(unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU))
+            every = _all_units(units, content, name)
+            found = next(unit for unit in every if isinstance(unit, fits.BinTableHDU | fits.TableHDU))
             return Table.read(found, format="fits", unit_parse_strict="silent")
+    except DataError:
+        raise
     except StopIteration:
         raise DataError(f"{name}: holds no table; a folder or a list of images is scored as such") from None
     except Exception as error:  # see `_unusual`
