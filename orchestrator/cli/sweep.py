@@ -60,6 +60,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
     from orchestrator.errors import without_password
     from orchestrator.reports import tables
     from orchestrator.studies import cluster, cluster_launcher, doctor, launcher, plots, standing
+    from orchestrator.studies import storage as storages
     from orchestrator.studies import sweep as sweeps
     from orchestrator.studies.domination import dropped
     from orchestrator.studies.worker import failures
@@ -73,7 +74,8 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
     if asked.may_be("schedule", "cosine"):
         click.echo("A cosine schedule depends on the epochs asked for: each count is a training of its own.", err=True)
     doctor.mend(trials)
-    parent = sweeps.begin(bench.experiment, asked)
+    with storages.Claim(trials):
+        parent = sweeps.begin(bench.experiment, asked)
     searches = sweeps.opened(asked, trials, bench)
     with runs.running(parent):
         if share is not None:
@@ -95,7 +97,7 @@ def sweep(workers: int | None, engine: str, address: str | None, gpus_per_trial:
             click.echo(f"dropped: {network}: {reason}")
         for failure in failures(searches):
             click.echo(f"failed: {failure}", err=True)
-        _extend(asked, bench)
+        _extend(asked, bench, trials)
         if asked.search != "grid":
             artifacts.log_search(parent, plots.draw(searches), asked.name, asked.description)
     doctor.mend(trials)  # what workers left that were killed
@@ -218,12 +220,19 @@ def _line(architecture: str, trial: int, epoch: Epoch, done: int) -> None:
     click.echo(epoch_line(f"{architecture} trial {trial}", epoch), err=True)
 
 
-def _extend(asked: Study, bench: Bench) -> None:
-    """Extend what earns it, and say what was decided."""
+def _extend(asked: Study, bench: Bench, trials: Storage) -> None:
+    """Extend what earns it, and say what was decided; one launcher does, and others wait for it."""
     from orchestrator.reports.results import Trial
     from orchestrator.studies import extension
+    from orchestrator.studies import storage as storages
 
-    with bar(f"Study {asked.name}: extending", 0) as say:
+    if asked.extension is None:
+        return
+    claim = storages.Claim(trials, f"extending {asked.name}")
+    if not claim.take(wait=False):
+        click.echo(f"Study {asked.name} is being extended by another sweep; waiting for it", err=True)
+        claim.take()
+    with claim, bar(f"Study {asked.name}: extending", 0) as say:
 
         def decided(trial: Trial, to: int, decision: extension.Decision) -> None:
             say(0, line=f"{trial.model} {decision.tags(to)['extension']}")

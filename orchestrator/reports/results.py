@@ -95,6 +95,7 @@ class Trial:
         settings: of the recipe.
         tags: its data, the device, versions, commit, and what was decided on extending it.
         curves: metric → its curve; an extension's begins after the epochs of what it extends.
+        finished: whether it came to its end, or to where it was stopped.
     """
 
     run_id: str
@@ -102,6 +103,7 @@ class Trial:
     settings: Mapping[str, str]
     tags: Mapping[str, str]
     curves: Mapping[str, Curve]
+    finished: bool = True
 
     @property
     def data(self) -> tuple[str, str]:
@@ -113,6 +115,11 @@ class Trial:
     def model(self) -> str:
         """The network."""
         return self.settings["architecture"]
+
+    @property
+    def epochs(self) -> int:
+        """The last one that is done."""
+        return max((curve[-1][0] for curve in self.curves.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -153,18 +160,29 @@ def named(data: tuple[str, str]) -> str:
 
 
 def whole(trials: Sequence[Trial]) -> list[Trial]:
-    """Trainings with what extended them as one, under the settings of the last: its curves from the first epoch on."""
-    extended = {trial.extends: trial for trial in trials if trial.extends}
+    """Trainings with what extended them as one, under the settings of the longest: its curves from the first epoch on.
+
+    Several may have extended the same one, to some epochs each.
+    """
     found = []
     for base in trials:
         if base.extends:
             continue
-        last, curves = base, dict(base.curves)
-        while last.run_id in extended:
-            last = extended[last.run_id]
-            curves = {name: [*curve, *last.curves.get(name, [])] for name, curve in curves.items()}
-        found.append(replace(last, curves=curves))
+        line = [base]
+        for each in line:
+            line += [trial for trial in trials if trial.extends == each.run_id]
+        longest = max(line, key=lambda trial: trial.epochs)
+        found.append(replace(longest, curves=joined(line)))
     return found
+
+
+def joined(line: Sequence[Trial]) -> dict[str, Curve]:
+    """The curves of a training and of what went on from it, each epoch once."""
+    points: dict[str, dict[int, float]] = {}
+    for each in line:
+        for name, curve in each.curves.items():
+            points.setdefault(name, {}).update(curve)
+    return {name: sorted(each.items()) for name, each in points.items()}
 
 
 def best(rows: Sequence[Row], metric: str) -> list[Row]:

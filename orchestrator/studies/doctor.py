@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from orchestrator.data.whole import PARTIAL, writer
 from orchestrator.errors import RecipeError
 from orchestrator.learning.training import notes
-from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_dead, requeue
+from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_dead, is_left, requeue
 from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, STORE, catch_up, set_aside, unrecorded
 from orchestrator.tracking import artifacts, records, runs
 
@@ -50,14 +50,9 @@ def reap(storage: Storage, workers: Collection[str]) -> None:
     def dead(process: Mapping[str, Any]) -> bool:
         return process.get("worker") in workers
 
-    claim = Claim(storage)
-    claim.take()
-    try:
-        for each in (*_runs(dead), *_trials(storage, dead)):
-            if each.mend is not None:
-                each.mend()
-    finally:
-        claim.give_back()
+    for each in (*_runs(dead), *_trials(storage, dead)):
+        if each.mend is not None:
+            each.mend()
 
 
 def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
@@ -79,12 +74,23 @@ def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
 
 
 def _trials(storage: Storage, dead: Dead = is_dead) -> Iterator[Finding]:
-    for *_, searched in begun(storage):
-        for trial in searched.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if dead(trial.user_attrs):
-                process = f"process {trial.user_attrs['pid']} on {trial.user_attrs['host']}"
-                what = f"trial {trial.number} of {searched.study_name} says RUNNING, and its {process} is gone"
-                yield Finding(what, "queue it again", partial(requeue, searched, dead))
+    with Claim(storage):
+        left = [
+            (searched, trial)
+            for *_, searched in begun(storage)
+            for trial in searched.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+            if is_left(trial, dead)
+        ]
+
+    def again(searched: optuna.Study) -> None:
+        with Claim(storage):
+            requeue(searched, dead)
+
+    for searched, trial in left:
+        about = trial.user_attrs
+        process = f"process {about.get('pid', 'unknown')} on {about.get('host', 'an unknown machine')}"
+        what = f"trial {trial.number} of {searched.study_name} says RUNNING, and its {process} is gone"
+        yield Finding(what, "queue it again", partial(again, searched))
 
 
 def _checkpoints() -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from orchestrator.learning.bootstrap import RESAMPLES, paired_intervals
 from orchestrator.learning.metrics import sign
 from orchestrator.reports.results import RAW, Row, best
 from orchestrator.studies.row import VALIDATION
-from orchestrator.studies.search import origin_of
+from orchestrator.studies.search import values
+from orchestrator.studies.storage import origin_of
 from orchestrator.studies.study import Study
 from orchestrator.tracking import artifacts, records, runs
 
@@ -103,7 +104,7 @@ def drop(study: Study, searches: Mapping[str, optuna.Study], parent: str) -> Non
 
 
 def _standing(searched: optuna.Study, count: int) -> int:
-    return sum(count in trial.intermediate_values for trial in searched.get_trials(deepcopy=False))
+    return sum(count in reached for reached in values(searched.get_trials(deepcopy=False)).values())
 
 
 def _begun(searched: optuna.Study) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from orchestrator.data.cutouts import Cutouts
 from orchestrator.errors import DataError, RecipeError
 from orchestrator.learning.metrics import sign
 from orchestrator.learning.training import Epoch
-from orchestrator.reports.results import Curve, Trial
+from orchestrator.reports.results import EMA, RAW, Curve, Trial, joined
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.study import Extension, Study
 from orchestrator.studies.trial import run
@@ -44,10 +45,13 @@ class Decision:
     extend: bool
     reason: str
     figures: Mapping[str, float]
+    passed: bool = False
+    """Whether it was extended beyond those epochs by hand, without a row there."""
 
     def tags(self, to: int) -> dict[str, str]:
         """For its run."""
-        verdict = f"{'extended' if self.extend else 'not extended'} to {to}: {self.reason}"
+        not_extended = f"extended beyond {to} by hand, without a row there" if self.passed else f"not extended to {to}"
+        verdict = f"{f'extended to {to}' if self.extend else not_extended}: {self.reason}"
         return {"extension": verdict, **{f"extension.{key}": f"{each:.6g}" for key, each in self.figures.items()}}
 
 
@@ -112,47 +116,60 @@ def last_value(curves: Mapping[str, Curve], maximise: str) -> float:
 
 
 def extend_study(study: Study, bench: Bench, told: Told, watch: Watch) -> None:
-    """Extend what earns it among the finished trainings of a study, count by count, and record each decision."""
+    """Extend what earns it among the trainings of a study that came to its last count, and record each decision.
+
+    Count by count; nothing is decided where there are rows at a count already, such as of an extension by hand.
+    """
     if study.extension is None:
         return
     name = f"val_{study.maximise}"
     trials = [each for each in records.trials(study.name, name) if name in each.curves]
     lasts = [last_value(each.curves, study.maximise) for each in trials]
     best = max(lasts, key=lambda value: sign(name) * value, default=0.0)
-    for base in [each for each in trials if each.extends is None]:
-        current, curves, counts = base, base.curves, list(study.epochs)
+    for base in [each for each in trials if each.extends is None and each.epochs >= study.epochs[-1]]:
+        counts = list(study.epochs)
         for to in study.extension.to:
-            child = _child(trials, current, to)
-            if child is None:
+            line = records.line(base.run_id, name)
+            if not _has_rows(line, to):
+                curves = {
+                    key: [point for point in each if point[0] <= counts[-1]] for key, each in joined(line).items()
+                }
                 decision = decide(curves, counts, to, study.extension, study.maximise, best)
+                decision = replace(decision, passed=line[-1].epochs > to)
+                current = _before(line, to)
                 runs.log_tags(current.run_id, decision.tags(to))
                 told(current, to, decision)
                 if not decision.extend:
                     break
                 extend(current, [to], bench, lambda epoch, trial=current: watch(trial, epoch))  # type: ignore[misc]
-                child = _child(records.trials(study.name, name), current, to)
-                assert child is not None  # it was finished just now
-            curves = {key: [*curves.get(key, []), *each] for key, each in child.curves.items()}
-            current, counts = child, [*counts, to]
+            counts.append(to)
 
 
 def extend(trial: Trial, counts: Sequence[int], bench: Bench, watch: Callable[[Epoch], None]) -> None:
     """Train on from where a finished training ended, as a run below it, with a row at each count.
 
+    Rows that an earlier extension has recorded stay as they are; the others are trained for from the last epochs before
+    them that a training of the same line ended with.
+
     Raises:
-        RecipeError: a count that it has reached, or a schedule that ended.
+        RecipeError: a count that it has reached, a schedule that ended, or it is not finished.
         TrackingError: it has no checkpoint.
     """
     recipe = records.recipe_of(trial.run_id)
-    if min(counts) <= recipe.epochs:
-        raise RecipeError(f"{trial.run_id}: has had {recipe.epochs} epochs already; --to asks for {min(counts)}")
+    if min(counts) <= trial.epochs:
+        raise RecipeError(f"{trial.run_id}: has had {trial.epochs} epochs already; --to asks for {min(counts)}")
     if recipe.schedule != "constant":
-        raise RecipeError(f"{trial.run_id}: its {recipe.schedule} schedule ended at {recipe.epochs} epochs")
-    longer = recipe.model_copy(update={"epochs": max(counts)})
-    name = f"{trial.model} to {max(counts)}"
-    with closing(run(longer, counts, bench, trial.run_id, name, extends=trial.run_id)) as epochs:
-        for epoch in epochs:
-            watch(epoch)
+        raise RecipeError(f"{trial.run_id}: its {recipe.schedule} schedule ended at {trial.epochs} epochs")
+    if not trial.finished:
+        raise RecipeError(f"{trial.run_id}: was interrupted; the command that began it has to finish it first")
+    line = records.line(trial.run_id)
+    missing = [count for count in counts if not _has_rows(line, count)]
+    for start, group in groupby(missing, lambda count: _before(line, count).run_id):
+        passed = list(group)
+        longer = recipe.model_copy(update={"epochs": passed[-1]})
+        with closing(run(longer, passed, bench, start, f"{trial.model} to {passed[-1]}", extends=start)) as epochs:
+            for epoch in epochs:
+                watch(epoch)
 
 
 def bench(trial: Trial, device: torch.device, open_set: Callable[[str], Cutouts]) -> Bench:
@@ -177,9 +194,15 @@ def bench(trial: Trial, device: torch.device, open_set: Callable[[str], Cutouts]
     )
 
 
-def _child(trials: Sequence[Trial], of: Trial, to: int) -> Trial | None:
-    """What went on from a training to that many epochs or more."""
-    return next((each for each in trials if each.extends == of.run_id and int(each.settings["epochs"]) >= to), None)
+def _has_rows(line: Sequence[Trial], count: int) -> bool:
+    """Whether a training, or what it went on from or was gone on with, has its rows at an epoch count."""
+    weights = (RAW, EMA) if float(line[0].settings.get("ema", 0)) else (RAW,)
+    return all(any(records.find_row(trial.run_id, count, each) for trial in line) for each in weights)
+
+
+def _before(line: Sequence[Trial], count: int) -> Trial:
+    """That which ended last before an epoch count."""
+    return [trial for trial in line if trial.finished and trial.epochs < count][-1]
 
 
 def _mean(curve: Curve) -> float:

@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 from orchestrator.errors import RecipeError, StudyError, one_of
 from orchestrator.learning.recipe import Recipe
 from orchestrator.studies.bench import Bench
-from orchestrator.studies.search import LEGS, origin_of, values
-from orchestrator.studies.storage import FROM, Claim, Storage, begun, states
+from orchestrator.studies.search import LEGS, values
+from orchestrator.studies.storage import FROM, Claim, Storage, begun, origin_of, states
 from orchestrator.studies.study import Study
-from orchestrator.studies.sweep import joined, opened
+from orchestrator.studies.sweep import joined, open_all
 from orchestrator.tracking import copies, records, runs
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -82,14 +82,10 @@ def fork(study: Study, source: str, storage: Storage, bench: Bench) -> str | Non
         )
     parent = joined(bench.experiment, study, storage)
     runs.log_tags(parent, {FROM: source})
-    claim = Claim(storage)
-    claim.take()
-    try:
+    with Claim(storage):
         for name, each in found.items():
             _copy(study, name, source, each, storage, bench, parent)
-        opened(study, storage, bench)
-    finally:
-        claim.give_back()
+        open_all(study, storage, bench)
     return f"forked from {source} with {count} of its finished trainings; {left_out} do not fit"
 
 
@@ -135,11 +131,14 @@ def _is_begun(searched: optuna.Study) -> bool:
 
 def _trainings(searched: optuna.Study) -> Iterator[Training]:
     """What stands at a rung, and is not at work."""
-    done = [trial for trial in searched.get_trials(deepcopy=False, states=DONE) if trial.intermediate_values]
-    for origin, reached in values(done).items():
-        legs = [trial for trial in done if origin_of(trial) == origin]
-        halved = next((leg.user_attrs["batch_size"] for leg in legs if "batch_size" in leg.user_attrs), None)
-        yield Training(origin, legs[0].params, reached, halved)
+    trials = searched.get_trials(deepcopy=False)
+    for origin, known in values(trials).items():
+        legs = [trial for trial in trials if origin_of(trial) == origin]
+        done = [trial for trial in legs if trial.state in DONE and trial.intermediate_values]
+        if done:
+            last = max(max(trial.intermediate_values) for trial in done)
+            halved = next((leg.user_attrs["batch_size"] for leg in legs if "batch_size" in leg.user_attrs), None)
+            yield Training(origin, done[0].params, {at: each for at, each in known.items() if at <= last}, halved)
 
 
 def _counterparts(

@@ -11,8 +11,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from orchestrator.studies.domination import DROPPED
-from orchestrator.studies.search import origin_of, values
-from orchestrator.studies.storage import FROM, Storage, begun, failure_lines, quiet
+from orchestrator.studies.search import values
+from orchestrator.studies.storage import FROM, Storage, begun, failure_lines, origin_of, quiet
 
 FEWEST = 8
 """Trials at one epoch count that it takes to tell what mattered."""
@@ -63,7 +63,7 @@ def _of(architecture: str, searched: optuna.Study) -> Overview:
     at = max(map(max, reached.values()), default=0)
     ranked = sorted((sign * known[at], origin) for origin, known in reached.items() if at in known)
     best = ranked[-1] if ranked else None
-    drawn = {origin_of(trial): trial for trial in reversed(trials)}
+    drawn = {origin_of(trial): trial for trial in trials if trial.intermediate_values}
     importances, compared = _importances(searched, drawn, reached)
     return Overview(
         architecture,

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from orchestrator.reports.search import Search
-from orchestrator.studies.storage import quiet
+from orchestrator.studies.storage import last_legs, quiet
 
 FIGURES: Mapping[str, Callable[..., Any]] = {
     "history": optuna.visualization.plot_optimization_history,
@@ -26,7 +26,7 @@ def draw(searches: Mapping[str, optuna.Study]) -> Search:
 
 
 def _draw(searched: optuna.Study) -> dict[str, Any]:
-    complete = searched.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    standing = last_legs(searched.get_trials(deepcopy=False)).values()
     drawn: dict[str, Any] = {}
     for name, plot in FIGURES.items():
         try:
@@ -34,5 +34,6 @@ def _draw(searched: optuna.Study) -> dict[str, Any]:
                 drawn[name] = json.loads(plot(searched).to_json())
         except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
             drawn[name] = str(error).splitlines()[0]
-    told = f"{len(complete)} of {len(searched.get_trials(deepcopy=False))} trials came to the last epoch count"
+    whole = sum(each == TrialState.COMPLETE for each in standing)
+    told = f"{whole} of {len(standing)} trainings came to the last epoch count"
     return {"told": told, "figures": drawn}

@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.learning.metrics import sign
-from orchestrator.studies.storage import gave_up
+from orchestrator.studies.storage import gave_up, origin_of, recipe_of
 from orchestrator.studies.study import Study
 
 LEGS = ("promote", "hybrid")
@@ -74,16 +74,11 @@ def next_step(study: Study, architecture: str, trials: Sequence[FrozenTrial]) ->
     return Wait() if by_legs and any(trial.state == TrialState.RUNNING for trial in trials) else None
 
 
-def survives(study: Study, epoch: int, value: float, trials: Sequence[FrozenTrial]) -> bool:
+def survives(study: Study, epoch: int, value: float, others: Sequence[FrozenTrial]) -> bool:
     """Whether a training at a rung is among the best of all that have come so far, one in `study.halving`."""
-    values = [*(trial.intermediate_values[epoch] for trial in trials if epoch in trial.intermediate_values), value]
-    ranked = sorted(values, key=lambda each: sign(study.maximise) * each, reverse=True)
-    return len(values) < study.halving or value in ranked[: max(1, len(values) // study.halving)]
-
-
-def origin_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """Number of the trial that drew the recipe."""
-    return int(trial.user_attrs.get("origin", trial.user_attrs.get("failed_trial", trial.number)))
+    reached = [known[epoch] for known in values(others).values() if epoch in known] + [value]
+    ranked = sorted(reached, key=lambda each: sign(study.maximise) * each, reverse=True)
+    return len(reached) < study.halving or value in ranked[: max(1, len(reached) // study.halving)]
 
 
 def until(study: Study, trial: FrozenTrial | optuna.Trial) -> int:
@@ -95,7 +90,7 @@ def enqueue(study: Study, architecture: str, step: Step, searched: optuna.Study,
     """Queue what is next, so that the study hands it out; see `draw` for the seed."""
     if isinstance(step, More):
         about = {"origin": origin_of(step.origin), "until": step.until}
-        searched.enqueue_trial(step.origin.params, user_attrs=about)
+        searched.enqueue_trial(recipe_of(step.origin), user_attrs=about)
     elif isinstance(step, New):
         searched.enqueue_trial(draw(study, architecture, searched.get_trials(deepcopy=False), seed))
 

@@ -7,14 +7,15 @@ import os
 import platform
 import sqlite3
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool, create_engine, text
@@ -38,10 +39,21 @@ OURS = {"definition", FROM}
 KEY = 5_050_211
 """Of the lock that PostgreSQL keeps for us."""
 
+NOTICED = {"tcp_keepalives_idle": 60, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 6}
+"""Within seconds PostgreSQL notices that the machine of whoever holds a lock is gone; its default is two hours."""
+
 PATIENCE: dict[str, Any] = {"connect_args": {"connect_timeout": 5}}
 """With a database server, in seconds."""
 
-Storage = optuna.storages.RDBStorage
+
+class Storage(optuna.storages.RDBStorage):
+    """Optuna's, of which nothing queues what was interrupted but `requeue`."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Give a sign of life; one that the database does not take is followed by the next, and not by none."""
+        with contextlib.suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            super().record_heartbeat(trial_id)
+
 
 Dead = Callable[[Mapping[str, Any]], bool]
 """Whether the process that a trial or a run is known to be in has ended."""
@@ -51,7 +63,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are told by us, w
 
 @dataclass(frozen=True)
 class State:
-    """How far a study is for one network: trials by their state, and the best value so far."""
+    """How far a study is for one network: trainings by how they stand, and the best value so far."""
 
     study: str
     architecture: str
@@ -83,7 +95,6 @@ def connect(url: str = DEFAULT) -> Storage:
                 engine_kwargs={} if path else PATIENCE,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
             )
             if path:
                 with sqlite3.connect(path) as connection:
@@ -108,23 +119,38 @@ def _alone(url: str) -> Iterator[None]:
 
 
 class Claim:
-    """The right to take the next trial, which one process has at a time: all that work on a storage agree on it."""
+    """A right that one process has at a time, and that ends with it; all that work on a storage agree on it.
 
-    def __init__(self, storage: Storage) -> None:
-        path = database(storage.url)
-        self._file = FileLock(f"{path}.claim") if path else None
+    Without a name it is the right to queue trials and to take them.
+    """
+
+    def __init__(self, storage: Storage, name: str = "") -> None:
+        path, number = database(storage.url), zlib.crc32(name.encode()) & 0x7FFFFFFF  # 0 without a name
+        self._file = FileLock(f"{path}.claim" + (f"-{number:08x}" if name else "")) if path else None
+        self._key = KEY + (number << 32)
         self._engine = storage.engine
         self._connection: Any = None
         self._held = False
 
-    def take(self) -> None:
-        """Wait for it."""
+    def take(self, *, wait: bool = True) -> bool:
+        """Wait for it, or see whether it is free; whether it is held."""
+        if self._held:
+            return True
         if self._file:
-            self._file.acquire()
+            with contextlib.suppress(Timeout):
+                self._file.acquire(blocking=wait)
+            self._held = self._file.is_locked
+            return self._held
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        for setting, seconds in NOTICED.items():
+            connection.execute(text(f"SET {setting} = {seconds}"))
+        taken = connection.scalar(text(f"SELECT pg_{'' if wait else 'try_'}advisory_lock({self._key})"))
+        self._held = wait or bool(taken)
+        if self._held:
+            self._connection = connection
         else:
-            self._connection = self._engine.connect()
-            self._connection.execute(text(f"SELECT pg_advisory_lock({KEY})"))
-        self._held = True
+            connection.close()
+        return self._held
 
     def give_back(self) -> None:
         """Let others have it; twice does no harm."""
@@ -135,31 +161,63 @@ class Claim:
             self._file.release()
         else:
             with contextlib.closing(self._connection) as connection:
-                connection.execute(text(f"SELECT pg_advisory_unlock({KEY})"))
+                connection.execute(text(f"SELECT pg_advisory_unlock({self._key})"))
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
 
 
 def requeue(searched: optuna.Study, dead: Dead | None = None) -> None:
     """Queue again what was interrupted: by Ctrl-C, or by the end of a process of this machine or of another.
 
+    To be called under the claim.
+
     Args:
         searched: the study.
         dead: tells whether a process is; by default `is_dead`.
     """
-    dead = dead or is_dead
     with quiet():
         optuna.storages.fail_stale_trials(searched)
     trials = searched.get_trials(deepcopy=False)
-    again = {trial.user_attrs.get("again") for trial in trials} | {
-        trial.user_attrs.get("failed_trial") for trial in trials
-    }
+    again = {number for trial in trials for number in _retried(trial)}
     for trial in trials:
-        if trial.state == TrialState.RUNNING and dead(trial.user_attrs):
+        if is_left(trial, dead or is_dead):
             searched.tell(trial.number, state=TrialState.FAIL)
         elif trial.state != TrialState.FAIL or gave_up(trial):
             continue
         if trial.number not in again:
-            kept = {key: each for key, each in trial.user_attrs.items() if key in ("origin", "until")}
-            searched.enqueue_trial(trial.params, user_attrs={"origin": trial.number, **kept, "again": trial.number})
+            kept = {"until": trial.user_attrs["until"]} if "until" in trial.user_attrs else {}
+            searched.enqueue_trial(recipe_of(trial), {"origin": origin_of(trial), **kept, "again": trial.number})
+
+
+def is_left(trial: FrozenTrial, dead: Dead) -> bool:
+    """Whether a trial that says it is running is nobody's any more; to be called under the claim.
+
+    Who takes a trial writes down its process before giving back the claim: one without was left in between.
+    """
+    return trial.state == TrialState.RUNNING and (
+        not {"host", "pid"} <= trial.user_attrs.keys() or dead(trial.user_attrs)
+    )
+
+
+def origin_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Number of the trial that drew the recipe."""
+    queued_by_optuna = getattr(trial, "system_attrs", {})  # in storages of before; a trial under way does not show it
+    return int(trial.user_attrs.get("origin", queued_by_optuna.get("failed_trial", trial.number)))
+
+
+def recipe_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What was drawn for a trial; one that was left while it took it up knows a part for itself."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _retried(trial: FrozenTrial) -> list[int]:
+    """The trials that one stands for anew: queued by `requeue`, or by Optuna itself in storages of before."""
+    again = [trial.user_attrs["again"]] if "again" in trial.user_attrs else []
+    return [*again, *trial.system_attrs.get("retry_history", [])]
 
 
 def gave_up(trial: FrozenTrial) -> bool:
@@ -175,7 +233,7 @@ def failure_lines(searched: optuna.Study) -> list[str]:
 
 def is_dead(process: Mapping[str, Any]) -> bool:
     """Whether a process, by its host and number, was of this machine and is no more, or is this very one."""
-    if process.get("host") != platform.node():
+    if process.get("host") != platform.node() or "pid" not in process:
         return False
     try:
         os.kill(int(process["pid"]), 0)
@@ -198,7 +256,7 @@ def states(storage: Storage) -> Iterator[State]:
     """How far each study in the storage is."""
     for name, architecture, searched in begun(storage):
         trials = searched.get_trials(deepcopy=False)
-        count = Counter(trial.state for trial in trials)
+        count = Counter(last_legs(trials).values())
         yield State(
             study=name,
             architecture=architecture,
@@ -209,6 +267,19 @@ def states(storage: Storage) -> Iterator[State]:
             failed=count[TrialState.FAIL],
             best=searched.best_value if count[TrialState.COMPLETE] else None,
         )
+
+
+def last_legs(trials: Iterable[FrozenTrial]) -> dict[int, TrialState]:
+    """How each training stands, by its number: as its last trial does, or waiting where that was interrupted."""
+    found: dict[int, TrialState] = {}
+    for trial in trials:
+        if trial.state == TrialState.FAIL and not gave_up(trial):
+            found[origin_of(trial)] = TrialState.WAITING
+        elif trial.state != TrialState.PRUNED or trial.intermediate_values:
+            found[origin_of(trial)] = trial.state
+        else:  # left to another that was at the same recipe
+            found.setdefault(origin_of(trial), trial.state)
+    return found
 
 
 def quiet() -> warnings.catch_warnings[None]:

@@ -35,6 +35,12 @@ def opened(study: Study, storage: Storage, bench: Bench) -> dict[str, optuna.Stu
     Raises:
         StudyError: one was begun with other settings; it names the key.
     """
+    with Claim(storage):
+        return open_all(study, storage, bench)
+
+
+def open_all(study: Study, storage: Storage, bench: Bench) -> dict[str, optuna.Study]:
+    """The same for whoever holds the claim."""
     return {architecture: _open(study, architecture, storage, bench) for architecture in study.architectures}
 
 
@@ -74,7 +80,7 @@ def _flat(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin(experiment: str, study: Study) -> str:
-    """The MLflow run of a study: the one begun before, or a new one."""
+    """The MLflow run of a study: the one begun before, or a new one; to be called under the claim."""
     found = None if runs.attached() else records.find_study(study.name)
     run_id = found or runs.begin(experiment, "study", study.name, study=study.name)
     artifacts.log_text(run_id, study.model_dump_json(indent=1, exclude={"scales"}), "study.json")
@@ -85,13 +91,9 @@ def begin(experiment: str, study: Study) -> str:
 
 def joined(experiment: str, study: Study, storage: Storage) -> str:
     """The MLflow run of a study that others may be at work on; the first of them begins it."""
-    claim = Claim(storage)
-    claim.take()
-    try:
+    with Claim(storage):
         found = records.find_study(study.name)
         if found is None:
             found = begin(experiment, study)
             runs.leave(found)  # its workers come and go; a sweep that follows says how it ended
         return found
-    finally:
-        claim.give_back()

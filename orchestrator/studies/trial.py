@@ -7,11 +7,12 @@ import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from torch import nn
 
 from orchestrator.data.cutouts import Cutouts
@@ -31,7 +32,7 @@ CHECKPOINTS = Path("checkpoints")
 """Of trainings that are under way."""
 
 CHECKPOINT = "checkpoint.pt"
-"""Attached to the run of a training that is finished, so that it can be extended."""
+"""Attached to the run of a training at each count, so that it can go on from there elsewhere, or be extended."""
 
 SAVE_EVERY = 30.0
 """Seconds of training that a kill may cost."""
@@ -72,19 +73,22 @@ def run(
         RecipeError: the network does not take the cutouts, or diverges.
         DataError: the set has too few objects of a class.
     """
+    with _alone(_checkpoint(recipe, bench), name):
+        yield from _run(recipe, counts, bench, parent, name, extends, stop)
+
+
+def _run(
+    recipe: Recipe,
+    counts: Sequence[int],
+    bench: Bench,
+    parent: str | None,
+    name: str,
+    extends: str | None,
+    stop: Callable[[Epoch], bool],
+) -> Generator[Epoch, None, None]:
     cutouts, device = bench.cutouts[recipe.normalisation], bench.device
     parts = _parts(recipe, bench, cutouts)
-    training, run_id, notes = _resume(recipe, bench, cutouts, extends)
-    if run_id is None:
-        run_id = runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
-        tested = bench.tested(recipe)
-        runs.log_training(run_id, recipe, cutouts, tested, device, extends)
-        artifacts.log_objects(
-            run_id, "trained_on.npz", cutouts.objects(np.concatenate([parts.train, parts.validation]))
-        )
-        artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
-    checkpoint = _checkpoint(recipe, bench, run_id)
-    about = {"run_id": run_id, STORE: store.known_as()}
+    training, known, notes = _resume(recipe, bench, cutouts, extends)
     batches = Batches(
         cutouts.pixels,
         cutouts.labels,
@@ -101,9 +105,16 @@ def run(
         metrics = {**measure(labels, logits), "loss": cross_entropy(labels, logits)}
         return {f"val_{key}": value for key, value in metrics.items()}
 
+    run_id = known or runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
+    checkpoint, about = _checkpoint(recipe, bench, run_id), {"run_id": run_id, STORE: store.known_as()}
     with runs.running(run_id):
+        if known is None:
+            trained, tested = np.concatenate([parts.train, parts.validation]), bench.tested(recipe)
+            artifacts.log_objects(run_id, "trained_on.npz", cutouts.objects(trained))
+            artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
+            runs.log_training(run_id, recipe, cutouts, tested, device, extends)
         catch_up(run_id, notes)
-        recorded, saved, until = records.last_epoch(run_id), time.monotonic(), recipe.epochs
+        recorded, saved, until, attached = records.last_epoch(run_id), time.monotonic(), recipe.epochs, 0
         if 0 < training.epoch <= recorded:
             before = records.epoch(run_id, training.epoch)
             if training.epoch in counts:  # its row may be what could not be recorded
@@ -119,9 +130,9 @@ def run(
                 if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
                     save(training, checkpoint, about)
                     saved = time.monotonic()
-                if (
-                    epoch.number in counts
-                ):  # after the checkpoint: a row whose training begins anew would be there twice
+                if epoch.number in counts:  # with its checkpoint first: a row is of what can be gone on with
+                    artifacts.log_file(run_id, checkpoint, CHECKPOINT)
+                    attached = epoch.number
                     record(training, epoch, bench, parts, run_id, validate)
                 yield epoch
             except BaseException:
@@ -129,7 +140,7 @@ def run(
                 raise
             if stop(epoch):
                 break
-        if checkpoint.exists():
+        if checkpoint.exists() and attached != training.epoch:
             artifacts.log_file(run_id, checkpoint, CHECKPOINT)
     checkpoint.unlink(missing_ok=True)
     for half in checkpoint.parent.glob(f"{checkpoint.name}.*{PARTIAL}"):  # of a process that was killed at it
@@ -165,12 +176,28 @@ def _checkpoints(recipe: Recipe, bench: Bench) -> list[Path]:
     return sorted(each for end in ("", f"-{'?' * 32}") for each in path.parent.glob(f"{path.stem}{end}.pt"))
 
 
+@contextlib.contextmanager
+def _alone(checkpoint: Path, name: str) -> Iterator[None]:
+    """Be the only process that does a training; another one is waited for, and what it did is not done again."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(checkpoint.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        sys.stderr.write(f"{name} is being trained by another process; waiting for it\n")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _resume(
     recipe: Recipe, bench: Bench, cutouts: Cutouts, extends: str | None
 ) -> tuple[Training, str | None, dict[str, Any]]:
     """A training where it was interrupted or stopped, its run, and the notes of its checkpoint.
 
-    Else a new one, or one that goes on from another, and no run.
+    Else a new one, or one that goes on from another; in the run that has its epochs so far, if there is one.
     """
     begun = functools.partial(begin, recipe, cutouts.pixels.shape[1], cutouts.pixels.shape[-1], bench.device)
     training, known = begun(), None

@@ -8,12 +8,13 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.errors import OrchestratorError, RecipeError, StudyError, without_password
@@ -21,8 +22,8 @@ from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.domination import drop, dropped
-from orchestrator.studies.search import LEGS, More, Step, Wait, enqueue, next_step, origin_of, survives, until
-from orchestrator.studies.storage import Claim, Storage, failure_lines, quiet, requeue
+from orchestrator.studies.search import LEGS, More, Step, Wait, enqueue, next_step, survives, until
+from orchestrator.studies.storage import Claim, Storage, failure_lines, origin_of, quiet, requeue
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
 from orchestrator.tracking import failures as faults
@@ -60,16 +61,13 @@ def work(study: Study, storage: Storage, searches: Mapping[str, optuna.Study], b
     """
     claim = Claim(storage)
     while True:
-        claim.take()
-        try:
+        with claim:
             found = _next(study, searches, parent)
             if found is None:
                 return
             architecture, step = found
             if not isinstance(step, Wait):
                 _train(study, architecture, step, searches[architecture], bench, parent, watch, claim)
-        finally:
-            claim.give_back()
         if isinstance(step, Wait):
             time.sleep(PATIENCE)
 
@@ -110,9 +108,12 @@ def _train(
     claim: Claim,
 ) -> None:
     enqueue(study, architecture, step, searched)
+    taken: list[int] = []
 
     def objective(trial: optuna.Trial) -> float:
-        about = {**runs.process(), "origin": origin_of(trial), "until": until(study, trial)}
+        taken.append(trial.number)
+        queued = trial.study.get_trials(deepcopy=False)[trial.number]
+        about = {**runs.process(), "origin": origin_of(queued), "until": until(study, queued)}
         for key, value in about.items():
             trial.set_user_attr(key, value)
         try:
@@ -121,7 +122,7 @@ def _train(
                 raise optuna.TrialPruned
             claim.give_back()  # others may draw now: what this one drew is on record
             return _legs(study, architecture, recipe, trial, bench, parent, watch)
-        except (optuna.TrialPruned, OSError):
+        except (optuna.TrialPruned, UpdateFinishedTrialError, OSError):
             raise
         except Exception as error:
             if faults.told(error):  # of no training: it is queued again
@@ -134,14 +135,20 @@ def _train(
             trial.set_user_attr("error", told)
             raise RecipeError(told) from error
 
-    with quiet():
-        searched.optimize(objective, n_trials=1, catch=(RecipeError,))
+    try:
+        with quiet():
+            searched.optimize(objective, n_trials=1, catch=(RecipeError,))
+    except (UpdateFinishedTrialError, ValueError):
+        if not any(searched.get_trials(deepcopy=False)[number].state.is_finished() for number in taken):
+            raise
+        # else it was taken for dead, as after a night of this machine, and is another worker's now
 
 
 def _is_being_trained(recipe: Recipe, trial: optuna.Trial) -> bool:
     """Whether another worker is at this very recipe, which was drawn twice; if not, says that this one is."""
     running = trial.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
-    twin = next((each.number for each in running if each.user_attrs.get("recipe") == recipe.digest), None)
+    same = (each.number for each in running if each.user_attrs.get("recipe") == recipe.digest)
+    twin = next((number for number in same if number != trial.number), None)
     trial.set_user_attr("recipe" if twin is None else "same_as", recipe.digest if twin is None else twin)
     return twin is not None
 
@@ -167,11 +174,12 @@ def _legs(
         if several and (counts[0] > last or (study.search in LEGS and counts[0] != last)):
             continue  # each count is a training of its own, and this one is another leg's
         name = f"{architecture} {origin_of(trial)}" + (f" of {each.epochs} epochs" if several else "")
-        for epoch in _epochs(each, counts, bench, parent, name, trial, stop):
-            value = epoch.metrics[f"val_{study.maximise}"]
-            if not several or epoch.number == each.epochs:
-                trial.report(value, epoch.number)
-            watch(architecture, trial.number, epoch, done + epoch.number)
+        with closing(_epochs(each, counts, bench, parent, name, trial, stop)) as epochs:
+            for epoch in epochs:
+                value = epoch.metrics[f"val_{study.maximise}"]
+                if not several or epoch.number == each.epochs:
+                    trial.report(value, epoch.number)
+                watch(architecture, trial.number, epoch, done + epoch.number)
         done += each.epochs
         if several and each.epochs < last and stop(epoch):
             break
@@ -188,7 +196,7 @@ def _epochs(
     name: str,
     trial: optuna.Trial,
     stop: Callable[[Epoch], bool],
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     """The epochs of a training; with half the batch, and half again, where the device has not the memory."""
     while True:
         try:

@@ -13,7 +13,7 @@ from orchestrator.tracking.store import MlflowClient
 AT_ONCE = 1000
 """Metrics that MLflow takes in one call."""
 
-NOT_COPIED = ("mlflow.", "kind", "study", "host", "pid", "extension", ORIGINAL)
+NOT_COPIED = ("mlflow.", "kind", "study", "host", "pid", "worker", "extension", ORIGINAL)
 """Tags that a run has of its own begin with one of these."""
 
 

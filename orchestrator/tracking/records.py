@@ -59,7 +59,7 @@ def find_row(trial: str, epochs: int, weights: str = RAW) -> str | None:
 
 
 def find_training(study: str, recipe: Recipe, dataset: str, test: str | None) -> str | None:
-    """The run of a training of a study that was finished or stopped, by all that decides its rows.
+    """The run of a training of a study by all that decides its rows, however far it is.
 
     Args:
         study: its name.
@@ -67,12 +67,12 @@ def find_training(study: str, recipe: Recipe, dataset: str, test: str | None) ->
         dataset: digest of what it is trained on.
         test: digest of the set of its own that it is tested on, or None.
     """
-    query = f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'"
+    query = f"tags.kind = 'trial' and tags.study = '{_quoted(study)}'"
     digests = {"recipe.digest": recipe.digest, "dataset.digest": dataset, "test_dataset.digest": test or dataset}
     found = search(query + "".join(f" and params.`{key}` = '{value}'" for key, value in digests.items()))
     # The whole of a set that it is trained on too is another test than a part of it.
-    alike = (run for run in found if ("test_dataset" in run.data.params) == (test is not None))
-    return next((str(run.info.run_id) for run in alike), None)
+    alike = [run for run in found if ("test_dataset" in run.data.params) == (test is not None)]
+    return _furthest(alike) if alike else None
 
 
 def epoch(run_id: str, number: int) -> Epoch:
@@ -101,7 +101,7 @@ def rows(study: str) -> list[Row]:
             f"no rows of a study '{study}' in {mlflow.get_tracking_uri()} (recorded: {', '.join(known) or 'none'})"
         )
     return sorted(
-        map(_row, found),
+        _that_count(list(map(_row, found))),
         key=lambda row: (row.model, row.epochs or 0, row.weights, row.seed, sorted(settings(row).items()), row.run_id),
     )
 
@@ -135,8 +135,19 @@ def tested(row: Row) -> str | None:
 
 def trials(study: str, maximise: str = "val_auc") -> list[Trial]:
     """The finished trainings of a study with their curves, in the order they were begun."""
-    found = search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}' and attributes.status = 'FINISHED'")
-    return [_trial(run, maximise) for run in sorted(found, key=lambda run: run.info.start_time)]
+    found = _current(search(f"tags.kind = 'trial' and tags.study = '{_quoted(study)}'"))
+    return [_trial(run, maximise) for run in found if run.info.status == "FINISHED"]
+
+
+def line(run_id: str, maximise: str = "val_auc") -> list[Trial]:
+    """A training, that which it went on from, and all that went on from there, by their epochs; unfinished ones too."""
+    first = run_of(run_id)
+    while "extends" in first.data.tags:
+        first = run_of(first.data.tags["extends"])
+    found = [first]
+    for each in found:
+        found += search(f"tags.kind = 'trial' and tags.extends = '{each.info.run_id}'")
+    return sorted((_trial(run, maximise) for run in _current(found)), key=lambda each: each.epochs)
 
 
 def trial(run_id: str) -> Trial:
@@ -250,11 +261,45 @@ def _trial(run: Any, maximise: str) -> Trial:
     kept = {key: each for key, each in run.data.params.items() if not key.startswith(prefix)}
     names = dict.fromkeys((*CURVES, maximise))
     curves = {name: curve for name in names if (curve := _curve(run_id, name))}
-    return Trial(run_id, run.data.tags.get("extends"), settings, {**run.data.tags, **kept}, curves)
+    finished = run.info.status == "FINISHED"
+    return Trial(run_id, run.data.tags.get("extends"), settings, {**run.data.tags, **kept}, curves, finished)
 
 
 def _curve(run_id: str, metric: str) -> Curve:
     return sorted((point.step, point.value) for point in MlflowClient().get_metric_history(run_id, metric))
+
+
+def _that_count(table: list[Row]) -> list[Row]:
+    """Rows without those of a training that was begun once more."""
+    runs: dict[tuple[str, str], set[str]] = {}
+    for row in table:
+        if row.trial != row.run_id:  # else it is of no training
+            runs.setdefault((row.recipe, row.dataset), set()).add(row.trial)
+    several = [MlflowClient().get_run(run_id) for each in runs.values() if len(each) > 1 for run_id in each]
+    superseded = {run.info.run_id for run in several} - {run.info.run_id for run in _current(several)}
+    return [row for row in table if row.trial not in superseded]
+
+
+def _current(found: list[Any]) -> list[Any]:
+    """Trainings without those that were begun once more, in the order they were begun."""
+    alike: dict[tuple[Any, ...], list[Any]] = {}
+    decides = ("recipe.digest", "dataset.digest", "test_dataset.digest")
+    for run in found:
+        params = run.data.params
+        alike.setdefault((*map(params.get, decides), "test_dataset" in params), []).append(run)
+    current = {_furthest(each) for each in alike.values()}
+    return sorted((run for run in found if run.info.run_id in current), key=lambda run: run.info.start_time)
+
+
+def _furthest(found: list[Any]) -> str:
+    """Of the runs of one training the one that counts: that with the most epochs, or the last of several.
+
+    There is more than one where several machines began it at once, or under `mlflow run`, which gives each its own.
+    """
+    if len(found) > 1:
+        there = [run for run in found if run.info.lifecycle_stage == "active"] or found
+        found = sorted(there, key=lambda run: (last_epoch(run.info.run_id), run.info.start_time))
+    return str(found[-1].info.run_id)
 
 
 def _quoted(name: str) -> str:

@@ -106,7 +106,10 @@ def delete(run_id: str) -> None:
 def log_training(
     run_id: str, recipe: Recipe, cutouts: Cutouts, tested: Cutouts, device: torch.device, extends: str | None
 ) -> None:
-    """Record what decides a training, and what it runs on; `mlflow run` has taken the names without a prefix."""
+    """Record what decides a training, and what it runs on; `mlflow run` has taken the names without a prefix.
+
+    It is found by its parameters, which come last: what was interrupted before them is begun anew.
+    """
     versions = {f"version.{name}": importlib.metadata.version(name) for name in VERSIONS}
     settings = {f"recipe.{key}": value for key, value in recipe.settings().items()}
     params = {**settings, "recipe.digest": recipe.digest, **_dataset(cutouts)}
@@ -114,9 +117,10 @@ def log_training(
     if tested is not cutouts:
         params["test_dataset"] = str(tested.root)
     origin = {"extends": extends} if extends else {}
-    _log(run_id, params=params, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
+    _log(run_id, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
     log_dataset(run_id, cutouts, "training")
     log_recipe(run_id, recipe)
+    _log(run_id, params=params)
 
 
 def log_recipe(run_id: str, recipe: Recipe) -> None:

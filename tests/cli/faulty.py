@@ -81,7 +81,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
 def repeated(at: Path) -> int:
     """How many epochs were trained again after an interruption."""
     trials = optuna.load_study(study_name="faulty/lens_flow", storage=f"sqlite:///{at}/optuna.db").get_trials()
-    later = {trial.user_attrs.get("again", trial.user_attrs.get("failed_trial")): trial for trial in trials}
+    later = {trial.user_attrs["again"]: trial for trial in trials if "again" in trial.user_attrs}
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     return sum(len(trial.intermediate_values.keys() & later[trial.number].intermediate_values) for trial in failed)
 
