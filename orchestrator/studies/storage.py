@@ -51,7 +51,7 @@ class Storage(optuna.storages.RDBStorage):
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Give a sign of life; one that the database does not take is followed by the next, and not by none."""
-        with contextlib.suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+        with contextlib.suppress(SQLAlchemyError, OptunaError):
             super().record_heartbeat(trial_id)
 
 

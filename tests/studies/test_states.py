@@ -285,7 +285,7 @@ def test_two_processes_that_extend_one_training_extend_it_once(bench: Bench) -> 
     swept(bench, study(epochs=[1]))
     (base,) = records.trials("small")
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_extend_elsewhere, args=(base, bench, os.getcwd())) for _ in range(2)]
+    processes = [context.Process(target=_extend_elsewhere, args=(base, bench, Path.cwd())) for _ in range(2)]
     for each in processes:
         each.start()
     for each in processes:
@@ -296,7 +296,7 @@ def test_two_processes_that_extend_one_training_extend_it_once(bench: Bench) -> 
     assert len(mlflow.search_runs([bench.experiment], "tags.kind = 'trial'", output_format="list")) == 2
 
 
-def _extend_elsewhere(base: Trial, bench: Bench, folder: str) -> None:
+def _extend_elsewhere(base: Trial, bench: Bench, folder: Path) -> None:
     from orchestrator.tracking import store
 
     os.chdir(folder)
