@@ -199,9 +199,10 @@ def test_an_interrupted_leg_goes_on_in_its_own_run(bench: Bench, monkeypatch: py
                 raise KeyboardInterrupt
         return forward(network, images)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(lens_flow.Network, "forward", interrupted)
+    monkeypatch.setattr(lens_flow.Network, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         swept(bench, asked)
+    monkeypatch.setattr(lens_flow.Network, "forward", forward)
     killed = mlflow.search_runs(
         [bench.experiment], "tags.kind = 'trial' and attributes.status = 'KILLED'", output_format="list"
     )
