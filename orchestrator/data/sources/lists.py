@@ -13,7 +13,7 @@ from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.sources.listing import SUFFIX, Listing, identifier
 from orchestrator.errors import DataError
 
-BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,]\s*", re.IGNORECASE)
+BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.fts)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,]\s*", re.IGNORECASE)
 """What stands between paths: a tab; a comma or space behind the suffix of a FITS file, or behind a quote."""
 
 PLAIN = re.compile(r"\s*,\s*|\s+")
