@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from architectures import lens_flow
-from orchestrator.errors import StudyError
+from orchestrator.errors import Refused, StudyError
 from orchestrator.learning.training import Epoch
 from orchestrator.studies import storage
 from orchestrator.studies import sweep as sweeps
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.overview import overview
 from orchestrator.studies.study import Study
-from orchestrator.tracking import artifacts, records, runs
+from orchestrator.studies.worker import failures
+from orchestrator.tracking import artifacts, records, runs, store
+from orchestrator.tracking.failures import told
 from tests.studies.conftest import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -136,3 +138,12 @@ def test_failures_of_one_kind_stop_a_study_and_keep_their_traceback(
     failed = mlflow.search_runs([bench.experiment], "tags.kind = 'trial'", output_format="list")
     assert [run.info.status for run in failed] == ["FAILED"] * 3
     assert "of no training's making" in artifacts.text(failed[0].info.run_id, "traceback.txt")
+
+
+def test_a_deleted_experiment_stops_a_worker_and_fails_no_training(bench: Bench) -> None:
+    store.MlflowClient().delete_experiment(bench.experiment)
+    opened = storage.connect()
+    with pytest.raises(Exception, match="active") as caught:
+        sweeps.sweep(study(), opened, bench, "none", lambda *_: None)
+    assert isinstance(told(caught.value), Refused)
+    assert failures(sweeps.opened(study(), opened, bench)) == []

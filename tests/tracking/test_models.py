@@ -157,3 +157,22 @@ def test_pickled_and_other_peoples_models_are_refused(run: str) -> None:
 def test_what_is_no_model_is_told_with_what_is_allowed(run: str, uri: str, told: str) -> None:
     with pytest.raises(TrackingError, match=rf"{told}.*allowed: models:/NAME@ALIAS"):
         models.load(uri, CPU)
+
+
+def test_an_alias_that_moves_while_a_model_is_loaded_changes_nothing_of_it(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = store.MlflowClient()
+    client.create_registered_model("moving")
+    (path,) = Path(client.get_run(run).info.artifact_uri.removeprefix("file://")).parents[1].rglob("MLmodel")
+    first, other = (client.create_model_version("moving", path.parent.as_uri()).version for _ in range(2))
+    client.set_registered_model_alias("moving", "champion", first)
+    told = mlflow.models.get_model_info
+
+    def moves(uri: str) -> object:
+        client.set_registered_model_alias("moving", "champion", other)
+        return told(uri)
+
+    monkeypatch.setattr(mlflow.models, "get_model_info", moves)
+    assert models.load("models:/moving@champion", CPU).version == f"moving/{first}"
+    assert models.load("models:/moving@champion", CPU).version == f"moving/{other}"
