@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from orchestrator.cli.progress import bar, follow
+from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    from orchestrator.data.challenge import Release
+    from orchestrator.data.check import Checked
 
 SHOWN, IDS_A_LINE = 20, 10
 """Findings of each kind that `check` prints without --all, and identifiers it prints on a line."""
@@ -61,24 +67,44 @@ def simulate(
 @data.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--all", "everything", is_flag=True, help=f"Name every finding, not {SHOWN} of each kind.")
-def check(folder: Path, everything: bool) -> None:
-    """Read every cutout of a set, and name what is unreadable, suspect or incomplete."""
+@click.option("--against", type=click.Path(path_type=Path), help="Another set: name the objects that are in both.")
+@click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page of it too.")
+def check(folder: Path, everything: bool, against: Path | None, as_json: bool, page: Path | None) -> None:
+    """Read every cutout of a set, and name what is unreadable, suspect or incomplete.
+
+    Also copies, labels that contradict each other, and, with --against, what a training and a test set share.
+    """
     from orchestrator.data import catalogue, challenge, check
 
     release = challenge.scan(folder)
+    other = challenge.scan(against) if against else None
     labels = catalogue.read_labels(folder, release.set)
-    checked = []
-    with bar(f"Checking {folder}", len(release.objects)) as say:
-        for each in check.check(release):
-            checked.append(each)
-            say(len(checked))
-    report = check.report(release, labels, checked)
+    checked = _checked(release)
+    report = check.report(release, labels, checked, (other, _checked(other)) if other else None)
+    document = report.document(str(folder), release.set)
+    if page:
+        from orchestrator.reports import check as pages
+
+        try:
+            page.write_text(pages.page(document), encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{page}: {error.strerror or error}") from None
+    if as_json:
+        click.echo(json.dumps(document, indent=1, allow_nan=False))
+        return
     click.echo(
         f"{folder}: {report.objects:,} {release.set.name} objects: {report.lenses:,} lenses, {report.others:,} others"
     )
     masked = ", ".join(f"{band} {count:,}" for band, count in report.masked_pixels.items())
     click.echo(f"  masked pixels: {masked} (in {report.masked_objects:,} objects)")
+    noise = ", ".join(f"{band} {median:.3g}" for band, (_, median, _) in report.noise.items())
+    click.echo(f"  noise a pixel, median: {noise}")
     reasons = {"unreadable": report.unreadable, "suspect": report.suspect, "incomplete": report.incomplete}
+    reasons["with labels that contradict each other"] = report.contradictions
+    if report.overlap:
+        shared = tuple((each.id, f"{each.how} as {each.other}") for each in report.overlap.shared)
+        reasons[f"also in {report.overlap.folder}"] = shared
     named = {"without a label": report.unlabelled, "with a label and no files": report.missing}
     findings = [(what, [f"{each}: {reason}" for each, reason in found], 1) for what, found in reasons.items()]
     findings += [(what, list(map(str, found)), IDS_A_LINE) for what, found in named.items()]
@@ -92,6 +118,17 @@ def check(folder: Path, everything: bool) -> None:
             click.echo(f"    … and {len(found) - len(shown):,} more (--all names them)")
     if report.clean:
         click.echo("  nothing to report")
+
+
+def _checked(release: Release) -> list[Checked]:
+    from orchestrator.data import check
+
+    checked = []
+    with bar(f"Checking {release.root}", len(release.objects)) as say:
+        for each in check.check(release):
+            checked.append(each)
+            say(len(checked))
+    return checked
 
 
 @data.command()

@@ -34,7 +34,7 @@ def page(title: str, description: str, sections: Sequence[tuple[str, str, str]],
             f'<section id="{html.escape(name)}"><h2>{heading}</h2>\n{content}</section>'
             for name, heading, content in sections
         ),
-        "plotly": plotly.offline.get_plotlyjs(),
+        "plotly": plotly.offline.get_plotlyjs() if any("data-figure" in content for *_, content in sections) else "",
     }
     # In one pass: what is put in may look like a place itself.
     return re.sub(r"<!-- (\w+) -->", lambda found: places[found[1]], TEMPLATE.read_text(encoding="utf-8"))

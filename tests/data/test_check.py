@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from orchestrator.cli import main
 from orchestrator.data.cache import build, load
 from orchestrator.data.catalogue import read_labels
 from orchestrator.data.challenge import GROUND, SPACE, cutout_path, scan
 from orchestrator.data.check import Report, check, report
+from orchestrator.reports.check import page
 
 MakeSet = Callable[..., Path]
 
@@ -134,3 +138,87 @@ def test_check_and_cache_know_an_object_by_the_same_digest(make_set: MakeSet, tm
     cutouts = load(root, "zscale", tmp_path / "packed")
     assert cutouts is not None
     assert [each.content for each in check(scan(root), 1)] == cutouts.content.tolist()
+
+
+def copied(root: Path, identifier: int, other: int, turn: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    """Make an object of another one's pixels."""
+    for band in GROUND.bands:
+        pixels = fits.getdata(cutout_path(root, GROUND, 0, band, other)).astype(np.float32)
+        fits.PrimaryHDU(turn(pixels)).writeto(cutout_path(root, GROUND, 0, band, identifier), overwrite=True)
+
+
+def test_copies_are_found_turned_too_and_their_labels_compared(make_set: MakeSet) -> None:
+    root = make_set(GROUND, 6)  # labelled 0, 1, 0, 1, 0, 1
+    copied(root, 100003, 100000, np.rot90)
+    copied(root, 100004, 100002, np.fliplr)
+    found = checked(root)
+    assert found.duplicates == ((100000, 100003), (100002, 100004))
+    turned = "the same pixels, turned or mirrored,"
+    assert found.suspect == ((100003, f"holds {turned} as 100000"), (100004, f"holds {turned} as 100002"))
+    assert found.contradictions == ((100003, f"labelled a lens as 100003, and none as 100000: {turned}"),)
+
+
+def test_what_two_sets_share_is_found_by_pixels_not_by_identifier(make_set: MakeSet) -> None:
+    train, test = make_set(GROUND, 4), make_set(GROUND, 4, first=100002, to="test")
+    copied(test, 100005, 100004, np.transpose)
+    for path in test.rglob("*-100004.fits"):
+        path.unlink()
+    copied(train, 100000, 100003, np.flipud)
+    one, other = scan(train), scan(test)
+    found = report(one, read_labels(train, GROUND), check(one, 1), (other, check(other, 1)))
+    assert found.overlap is not None
+    assert (found.overlap.folder, found.overlap.objects) == (str(test), 3)
+    assert [(each.id, each.other, each.how) for each in found.overlap.shared] == [
+        (100000, 100003, "the same pixels, turned or mirrored"),
+        (100002, 100002, "the same pixels"),
+        (100003, 100003, "the same pixels"),
+    ]
+    assert not found.clean
+
+
+def test_exchanged_bands_are_told_by_their_noise(make_set: MakeSet) -> None:
+    root = make_set(GROUND, 24)
+    rng = np.random.default_rng(0)
+    for identifier in range(100000, 100024):
+        sizes = [1e-12, 2e-12, 4e-12, 8e-12] if identifier != 100007 else [1e-12, 8e-12, 4e-12, 2e-12]
+        louder = 3 if identifier == 100009 else 1  # as the real ones among simulated ones are
+        for band, size in zip(GROUND.bands, sizes, strict=True):
+            pixels = rng.normal(0, louder * size, (101, 101)).astype(np.float32)
+            fits.PrimaryHDU(pixels).writeto(cutout_path(root, GROUND, 0, band, identifier), overwrite=True)
+    found = checked(root)
+    assert found.suspect == ((100007, "bands I and U look exchanged, by their noise"),)
+    np.testing.assert_allclose(
+        [found.noise[band.name][1] for band in GROUND.bands], np.array([1, 2, 4, 8]) * 1e-12, rtol=0.03
+    )
+
+
+def test_all_of_it_is_strict_json_and_a_page_that_escapes_what_comes_from_data(make_set: MakeSet) -> None:
+    root = make_set(GROUND, 3, to="<b>set</b>")
+    cutout_path(root, GROUND, 0, GROUND.bands[0], 100001).write_bytes(b"<script>alert(1)</script>")
+    found = checked(root).document(str(root), GROUND)
+    told = json.loads(json.dumps(found, allow_nan=False))
+    assert told == found
+    assert list(told) == [
+        "folder", "set", "objects", "lenses", "others", "bands", "masked_objects", "unreadable", "suspect",
+        "incomplete", "unlabelled", "missing", "duplicates", "contradictions", "overlap", "clean",
+    ]  # fmt: skip
+    assert [each["id"] for each in told["unreadable"]] == [100001]
+    text = page(told)
+    assert "<b>set" not in text
+    assert "&lt;b&gt;set" in text
+    assert "There are findings to look at" in text
+    nothing = report(scan(root), read_labels(root, GROUND), []).document("x", GROUND)
+    assert nothing["bands"][0]["noise"] == {"p5": None, "median": None, "p95": None}
+    page(nothing)
+
+
+def test_the_command_prints_json_and_writes_a_page(make_set: MakeSet, tmp_path: Path) -> None:
+    root, out = make_set(SPACE, 3), tmp_path / "page.html"
+    call = CliRunner().invoke(main, ["data", "check", str(root), "--against", str(root), "--json", "--html", str(out)])
+    assert call.exit_code == 0
+    told = json.loads(call.stdout)
+    assert [each["id"] for each in told["overlap"]["shared"]] == [100000, 100001, 100002]
+    assert out.read_text().startswith("<!doctype html>")
+    bad = CliRunner().invoke(main, ["data", "check", str(root), "--html", str(tmp_path / "none" / "page.html")])
+    assert bad.exit_code == 2
+    assert "No such file" in bad.stderr
