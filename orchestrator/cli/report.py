@@ -13,16 +13,20 @@ from orchestrator.cli import options
 @click.option("--study", metavar="NAME", required=True, help="A study, or train-space or train-ground.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file.  [default: NAME.html]")
 @options.tracking_uri
-def report(study: str, out: Path | None, tracking_uri: str | None) -> None:
+@click.pass_context
+def report(context: click.Context, study: str, out: Path | None, tracking_uri: str | None) -> None:
     """Write all of a study on one page: tables, curves, the worst mistakes, and what it takes to repeat it.
 
     The page needs nothing else, and is made of what is recorded in MLflow alone; it is attached to the study's run.
+    The exit status is 1 where files that are to be shown are gone.
     """
+    from orchestrator.errors import without_password
     from orchestrator.reports import report as reports
     from orchestrator.tracking import artifacts, records, store
 
-    store.connect(tracking_uri)
-    text = reports.page(records.results(study))
+    uri = without_password(store.connect(tracking_uri))
+    found = records.results(study)
+    text = reports.page(found)
     path = out or Path(f"{study}.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -30,3 +34,8 @@ def report(study: str, out: Path | None, tracking_uri: str | None) -> None:
     if run_id is not None:
         artifacts.log_text(run_id, text, "report.html")
     click.echo(f"{path}" + (f", and attached to run {run_id}" if run_id else ""))
+    bare = [row.run_id for row in found.shown if row.run_id not in found.roc]
+    if bare:
+        told = f"{len(bare)} of {len(found.shown)} rows have no files, and no pictures in the report: {', '.join(bare)}"
+        click.echo(f"{told}\nThey are not where {uri} says; `orchestrator doctor` may know more.", err=True)
+        context.exit(1)

@@ -17,7 +17,7 @@ from orchestrator.errors import RecipeError
 from orchestrator.learning.training import notes
 from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_dead, is_left, requeue
 from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, STORE, catch_up, set_aside, unrecorded
-from orchestrator.tracking import artifacts, records, runs
+from orchestrator.tracking import artifacts, moved, records, runs, store
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Finding:
     what: str
     remedy: str
     mend: Callable[[], object] | None
-    loses: bool = False
-    """Whether that takes a file away: nobody does who was not asked to."""
+    on_request: bool = False
+    """Whether it is done for nobody who does not ask for it: it takes a file away, or may fill a disk."""
 
 
 def examine(storage: Storage) -> list[Finding]:
-    """Look at both stores and at the checkpoints of the working directory; changes nothing."""
-    return [*_runs(), *_trials(storage), *_checkpoints()]
+    """Look at both stores, their files, and the checkpoints of the working directory; changes nothing."""
+    return [*_files(), *_runs(), *_trials(storage), *_checkpoints()]
 
 
 def mend(storage: Storage, *, asked: bool = False) -> list[Finding]:
-    """Put right what can be, and return what was found; what takes a file away, only if it was asked for."""
+    """Put right what can be, and return what was found; some things only if `asked` for."""
     found = examine(storage)
     for each in found:
-        if each.mend is not None and (asked or not each.loses):
+        if each.mend is not None and (asked or not each.on_request):
             each.mend()
     return found
 
@@ -54,6 +54,15 @@ def reap(storage: Storage, workers: Collection[str]) -> None:
     for each in (*_runs(dead), *_trials(storage, dead)):
         if each.mend is not None:
             each.mend()
+
+
+def _files() -> Iterator[Finding]:
+    database = store.file()
+    if database is None:
+        return
+    for folder, paths in moved.left_behind(database).items():
+        what = f"files of {len(paths)} runs and models are in {folder}, and not beside {database}"
+        yield Finding(what, "copy them here", partial(moved.fetch, database, folder, paths), on_request=True)
 
 
 def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
@@ -106,7 +115,7 @@ def _partial(path: Path) -> Iterator[Finding]:
     process = writer(path)
     what = f"{path} is half a checkpoint, of process {process.get('pid', 'unknown')}"
     if is_dead(process):
-        yield Finding(f"{what}, which is gone", "delete it", partial(path.unlink, missing_ok=True), loses=True)
+        yield Finding(f"{what}, which is gone", "delete it", partial(path.unlink, missing_ok=True), on_request=True)
     elif process.get("host") != platform.node():
         yield Finding(
             f"{what} on {process.get('host', 'an unknown machine')}", "look there: it cannot be told from here", None
@@ -127,7 +136,7 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
             f"{path} is not a readable checkpoint",
             f"move it to {path.name}.broken; its training begins anew",
             partial(set_aside, path),
-            loses=True,
+            on_request=True,
         )
         return
     stage, kept_in = records.stage(run_id), kept.get(STORE, "a store that it does not name")
@@ -137,7 +146,7 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
         return
     if stage == "deleted":
         what = f"{path} is of run {run_id}, which was deleted"
-        yield Finding(what, "delete it", partial(path.unlink, missing_ok=True), loses=True)
+        yield Finding(what, "delete it", partial(path.unlink, missing_ok=True), on_request=True)
         return
     missing = unrecorded(run_id, kept)
     at_work = any(each.run_id == run_id and not is_dead(each.tags) for each in records.unfinished())

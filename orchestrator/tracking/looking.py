@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from alembic.script import ScriptDirectory
 from filelock import FileLock
@@ -42,7 +42,7 @@ def look(uri: str, whose: str, migrations: Path, own: frozenset[str] = frozenset
 
 def database(uri: str) -> Path | None:
     """The file behind a SQLite URI; None for any other store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return Path(unquote(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
 
 
 def same(uri: str, other: str) -> bool:

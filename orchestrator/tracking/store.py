@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from orchestrator.errors import TrackingError, without_password
-from orchestrator.tracking import failures
+from orchestrator.tracking import failures, moved
 from orchestrator.tracking.failures import MlflowClient, MlflowException, mlflow
 from orchestrator.tracking.looking import MLFLOW, database, look, same
 
@@ -70,7 +70,7 @@ def connect(uri: str | None = None, storage: str | None = None) -> str:
     path = database(uri)
     refuse_unclear(uri)
     if path is not None:  # MLflow keeps stores by their URI: the same name elsewhere is another store
-        uri = f"sqlite:///{path.absolute()}"
+        uri = f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F')}"
     if storage is not None and same(uri, storage):
         raise TrackingError(
             f"{without_password(storage)}: one database for both stores; MLflow and Optuna need one each"
@@ -102,11 +102,15 @@ def connect(uri: str | None = None, storage: str | None = None) -> str:
 
 def known_as() -> str:
     """The URI of the store without a password, of a file in the working directory relative: that may be moved."""
-    uri = str(mlflow.get_tracking_uri())
-    path = database(uri)
+    path = file()
     if path is not None and path.is_relative_to(Path.cwd()):
         return f"sqlite:///{path.relative_to(Path.cwd())}"
-    return without_password(uri)
+    return without_password(str(mlflow.get_tracking_uri()))
+
+
+def file() -> Path | None:
+    """The file of the store that is connected to; None of a server."""
+    return database(str(mlflow.get_tracking_uri()))
 
 
 def refuse_unclear(uri: str) -> None:
@@ -127,8 +131,8 @@ def experiment(name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    path = database(mlflow.get_tracking_uri())
-    location = (path.absolute().parent / "mlartifacts").as_uri() if path else None
+    path = file()
+    location = (path.absolute().parent / moved.ARTIFACTS).as_uri() if path else None
     try:
         return str(client.create_experiment(name, artifact_location=location, tags=KIND))
     except MlflowException:  # another process was faster
@@ -169,6 +173,12 @@ def _create(path: Path) -> None:
         if fresh:  # readers and one writer at a time, without waiting for each other
             with sqlite3.connect(path) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
+        for before, places in moved.follow(path).items():
+            if not fresh:
+                here = path.absolute().parent
+                sys.stderr.write(
+                    f"{here}: was {before} when it was recorded; {places} places in {path.name} follow it\n"
+                )
 
 
 @contextmanager
