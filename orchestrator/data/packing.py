@@ -109,7 +109,7 @@ def unpack(folder: Path) -> Cutouts | None:
     try:
         about = json.loads((folder / ABOUT).read_text())
         imaging = SETS[about["set"]]
-        with (folder / ROWS).open("rb") as file, np.load(file) as rows:
+        with (folder / ROWS).open("rb") as file, np.load(file, allow_pickle=False) as rows:
             arrays = {name: rows[name] for name in rows.files}
         count = len(arrays["ids"])
         if (folder / PIXELS).stat().st_size != count * _bytes_each(len(imaging.bands)):

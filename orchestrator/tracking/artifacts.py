@@ -103,11 +103,20 @@ def log_objects(run_id: str, name: str, objects: Objects) -> None:
 
 
 def objects(run_id: str, name: str) -> Objects | None:
-    """Which objects a row was trained or tested on, `trained_on.npz` or `tested_on.npz`; its training may say it."""
+    """Which objects a row was trained or tested on, `trained_on.npz` or `tested_on.npz`; its training may say it.
+
+    Raises:
+        TrackingError: the file is damaged.
+    """
     for each in (run_id, run_of(run_id).data.tags.get("mlflow.parentRunId", run_id)):
         if has(each, name):
-            with tempfile.TemporaryDirectory() as folder, np.load(download(each, name, Path(folder))) as arrays:
-                return Objects(arrays["ids"], arrays["content"])
+            with tempfile.TemporaryDirectory() as folder:
+                path = download(each, name, Path(folder))
+                try:
+                    with np.load(path, allow_pickle=False) as arrays:
+                        return Objects(arrays["ids"], arrays["content"])
+                except Exception as error:  # damage shows in many kinds, zipfile's and numpy's among them
+                    raise TrackingError(f"{each}: {name} is damaged: {str(error).partition(chr(10))[0]}") from None
     return None
 
 
