@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,6 +239,9 @@ def notes(path: Path) -> dict[str, Any]:
 def _read(path: Path, device: torch.device) -> Any:
     content = path.read_bytes()  # of which torch would tell a failure and a torn file alike
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not look at its sums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} in it is damaged")
         return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except (MemoryError, torch.OutOfMemoryError):
         raise
