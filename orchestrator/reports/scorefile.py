@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from orchestrator.data.whole import whole
 from orchestrator.errors import DataError, one_of
 from orchestrator.json_text import as_json
 
@@ -120,11 +121,10 @@ class Parts:
         import pyarrow.parquet
 
         model = pa.array([self.about["model"]] * len(rows), pa.string())
-        partial = self.folder / "partial"
         schema = _schema().with_metadata({STATE: state})
         table = pa.table({**columns, "model": model}, schema=schema)
-        pyarrow.parquet.write_table(table, partial, write_page_checksum=True)
-        partial.rename(self._path(rows))
+        with whole(self._path(rows)) as partial:
+            pyarrow.parquet.write_table(table, partial, write_page_checksum=True)
 
     def finish(self) -> Summary:
         """Put the parts together, ranked by logit; bad objects have no rank. The order is that of the source."""
@@ -136,19 +136,19 @@ class Parts:
         ranks = np.zeros(len(logits), np.int64)
         ranks[order] = np.arange(1, len(order) + 1)
         reasons: list[str] = []
-        partial = self.folder / "whole"
+        ranked = self.folder / "whole"
         about = self._whole_about(map(self._written_state, self._all()))
-        with _writer(partial, self.out.suffix.lower(), about) as writer:
+        with whole(ranked) as partial, _writer(partial, self.out.suffix.lower(), about) as writer:
             for rows in self._all():
                 table = self._read(rows)
                 rank = pa.array(ranks[rows.start : rows.stop], mask=ranks[rows.start : rows.stop] == 0)
                 writer.write_table(table.add_column(table.schema.get_field_index("probability") + 1, "rank", rank))
                 if len(reasons) < NAMED:
                     reasons += filter(None, table["reason"].drop_null().to_pylist())
-        os.replace(partial, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
+        os.replace(ranked, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
         if self.out.suffix.lower() == ".csv":
-            partial.write_text(as_json(about, indent=1))
-            partial.rename(_beside(self.out))
+            with whole(_beside(self.out)) as partial:
+                partial.write_text(as_json(about, indent=1))
         shutil.rmtree(self.folder)
         return Summary(len(logits), len(logits) - len(order), tuple(reasons[:NAMED]))
 
@@ -162,9 +162,8 @@ class Parts:
                     raise
                 for part in self.folder.glob("*.parquet"):
                     part.unlink()
-        partial = self.folder / "partial"
-        partial.write_text(as_json(self.about, indent=1))
-        partial.rename(about)
+        with whole(about) as partial:
+            partial.write_text(as_json(self.about, indent=1))
 
     def _whole_about(self, states: Iterable[str]) -> About:
         """What the whole file is made of: also of files in these states, a part each."""

@@ -51,7 +51,8 @@ def by_astropy(content: bytes) -> NDArray[np.float32]:
     with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("ignore")
         with fits.open(io.BytesIO(content)) as units:
-            image = next(unit.data for unit in units if unit.is_image and unit.data is not None)
+            kinds = fits.PrimaryHDU | fits.ImageHDU  # is_image is true of damaged tables too
+            image = next(unit.data for unit in units if isinstance(unit, kinds) and unit.data is not None)
             return np.ascontiguousarray(image, np.float32)
 
 
