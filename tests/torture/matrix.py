@@ -52,7 +52,7 @@ def by_astropy(content: bytes) -> NDArray[np.float32]:
         warnings.simplefilter("ignore")
         with fits.open(io.BytesIO(content)) as units:
             kinds = fits.PrimaryHDU | fits.ImageHDU  # is_image is true of damaged tables too
-            image = next(unit.data for unit in units if isinstance(unit, kinds) and unit.data is not None)
+            image = next(unit.data for unit in units if isinstance(unit, kinds) and unit.size)
             return np.ascontiguousarray(image, np.float32)
 
 
@@ -74,6 +74,9 @@ def fits(folder: Path) -> Outcomes:
     outcomes: Outcomes = {name: {} for name in cases}
 
     release = scan(root)
+    listed = {each.id for each in release.objects}
+    assert [name for name, number in numbers.items() if number not in listed] in ([], ["a folder"])
+    numbers = {name: number for name, number in numbers.items() if number in listed}
     checked = {each.id: each for each in check(release, workers=1)}
     for name, number in numbers.items():
         one = checked[number]
