@@ -79,6 +79,8 @@ def check(folder: Path, everything: bool, against: Path | None, as_json: bool, p
 
     release = challenge.scan(folder)
     other = challenge.scan(against) if against else None
+    if other and other.set != release.set:
+        raise DataError(f"{against}: a {other.set.name} set (allowed: one of {release.set.name}, as {folder} is)")
     labels = catalogue.read_labels(folder, release.set)
     checked = _checked(release)
     report = check.report(release, labels, checked, (other, _checked(other)) if other else None)

@@ -26,7 +26,7 @@ NAMED = 5
 )
 @click.option(
     "--scale", type=click.Choice(["auto", "probability", "logit"]), default="auto",
-    help="auto: probabilities if all lie from 0 to 1.",
+    help="auto: probabilities if all lie from 0 to 1, unless the column is called logit.",
 )  # fmt: skip
 @click.option("--grid", is_flag=True, help="Also walk thresholds as published numbers did; of probabilities.")
 @click.option("--log", "name", metavar="NAME", help="Put the finder into a study's table under this name.")
@@ -48,6 +48,7 @@ def metrics(
 ) -> None:
     """Measure a list of scores, CSV or any other table, with the same exact metrics and their confidence intervals."""
     from orchestrator.data import scorelist
+    from orchestrator.data.columns import bare
     from orchestrator.json_text import as_json
     from orchestrator.learning.bootstrap import intervals
     from orchestrator.learning.metrics import GRIDS, measure_curve, measure_on_grid, roc
@@ -57,7 +58,7 @@ def metrics(
         raise click.UsageError("--log NAME and --study NAME go together")
     read = scorelist.read(scores, score, label, key=labels, identifier=identifier)
     within = bool(((read.scores >= 0) & (read.scores <= 1)).all())
-    probabilities = scale == "probability" or (scale == "auto" and within)
+    probabilities = scale == "probability" or (scale == "auto" and within and bare(score)[0] != "logit")
     if (probabilities or grid) and not within:
         raise click.BadParameter(
             f"{score} of {scores} has values outside 0 to 1: no probabilities", param_hint="--scale"

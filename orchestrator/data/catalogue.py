@@ -4,8 +4,8 @@
     euclidB_image_catalog.csv, kidsB_image_…     # comments, ID, no_source, … the test catalogue: 0 is a lens
     truth.csv                                    ID, … further columns, such as those our simulation knows
 
-They lie in the root or in any folder of a release below it, such as ``Data_EuclidBig.0`` or ``Public``; or above the
-root, where it is itself such a folder.
+They lie in the root, in any folder of a release below it, such as ``Data_EuclidBig.0`` or ``Public``, or in one that
+holds such a folder; or above the root, where it is itself one.
 """
 
 from __future__ import annotations

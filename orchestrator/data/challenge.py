@@ -193,23 +193,32 @@ def _found(root: Path) -> dict[ImagingSet, dict[int, dict[str, Path]]]:
 
 
 def label_folders(root: Path, imaging: ImagingSet) -> list[Path]:
-    """Where the labels of a set may lie: in the root, in the folders of its releases, and above the root if it is one.
+    """Where the labels of a set may lie.
+
+    In the root, in the folders of its releases and in those that hold one, and above the root if it is one.
 
     Raises:
         DataError: a folder that cannot be read.
     """
-    release = re.compile(rf"({re.escape(imaging.folder)}|Data)\.[0-9]+|Public|files")
+    release = re.compile(rf"({re.escape(imaging.folder)}|Data)\.[0-9]+|Public|files|Band[0-9]")
     folders, above = [root], root.resolve()
     for folder in folders:  # which grows
-        try:
-            folders += sorted(each for each in folder.iterdir() if release.fullmatch(each.name) and each.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise DataError(f"{folder}: {error.strerror or error}") from None
+        for each in _folders_in(folder):
+            if any(release.fullmatch(found.name) for found in (each, *_folders_in(each))):
+                folders.append(each)
         if len(folder.parts) - len(root.parts) >= DEPTH:
             break
-    while release.fullmatch(above.name) or re.fullmatch("Band[0-9]", above.name):
+    while release.fullmatch(above.name):
         above = above.parent
         folders.append(above)
     return folders
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(Path(each.path) for each in found if each.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror or error}") from None

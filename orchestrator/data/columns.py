@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import warnings
@@ -29,11 +30,14 @@ UNKNOWN = {"-", "--", "nan", "null", "none", "na", "n/a", "#n/a", "\\n"}
 """What stands for an unknown number, in lower case, beside an empty cell."""
 
 UNITS = {
-    **dict.fromkeys(("deg", "degree", "degrees", "dms", "d:m:s"), 1.0),
+    **dict.fromkeys(("deg", "degree", "degrees", "dms", "d:m:s", "d m s"), 1.0),
     **dict.fromkeys(("rad", "radian", "radians"), float(np.degrees(1))),
-    **dict.fromkeys(("h", "hr", "hour", "hours", "hourangle", "hms", "h:m:s"), 15.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "hourangle", "hms", "h:m:s", "h m s"), 15.0),
 }
 """Unit of an angle, in lower case → degrees; what astropy knows beside these will do too."""
+
+BLANK = "".join(each for each in map(chr, range(0x3001)) if each.isspace()) + "\0"
+"""What is taken off the ends of a text: space of any kind, and what fills up texts of a fixed width."""
 
 HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
 """A column's name with its unit behind it, as in ``RA [deg]``."""
@@ -111,7 +115,7 @@ class Column:
             DataError: a value that is no label.
         """
         texts = self.texts()
-        values = LABELS.get(self.name.lower(), {0: 0, 1: 1})
+        values = LABELS.get(bare(self.name)[0], {0: 0, 1: 1})
         meaning: dict[str | None, int] = {None: -1, **{word: values[number] for word, number in WORDS.items()}}
         found = np.empty(len(texts), np.int8)
         for row, text in enumerate(texts):
@@ -215,22 +219,26 @@ def column(path: Path, name: str, values: Any, unit: str = "", lines: Sequence[i
 
 
 def positions(ra: Column | None, dec: Column | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Right ascensions and declinations in degrees, both NaN where one is unknown; None where a column is missing.
+    """Right ascensions, from 0 to 360, and declinations in degrees; None where a column is missing.
 
-    Declinations beyond the poles, such as -999, stand for unknown.
+    Both are NaN where one is unknown, or is no place on the sky, such as -999.
     """
     if ra is None or dec is None:
         return None
     found = np.stack([ra.degrees(hours=True), dec.degrees(hours=False)])
-    found[:, ~(np.isfinite(found[0]) & (np.abs(found[1]) <= 90))] = np.nan
-    return found[0], found[1]
+    found[:, ~((np.abs(found[0]) <= 360) & (np.abs(found[1]) <= 90))] = np.nan
+    return found[0] % 360, found[1]
 
 
 def bare(name: str) -> tuple[str, str]:
-    """The name of a column in lower case, without space or # around it, and the unit that may stand behind it."""
+    """The name of a column as names are compared, and the unit that may stand behind it.
+
+    It is in lower case, without space or # around it, and with _ for the space within it.
+    """
     name = name.strip().lstrip("#").strip().lower()
     found = HEADING.fullmatch(name)
-    return (found["name"], found["unit"]) if found else (name, "")
+    plain, unit = (found["name"], found["unit"]) if found else (name, "")
+    return re.sub(r"\s+", "_", plain), unit
 
 
 def canonical(ids: Sequence[str]) -> list[str]:
@@ -284,11 +292,14 @@ def _plain(values: pa.Array) -> pa.Array:
         raise TypeError
     if types.is_fixed_size_binary(kind):
         values = values.cast(pa.binary())
+    if types.is_decimal(kind):
+        with contextlib.suppress(pa.ArrowInvalid):  # not all are whole numbers
+            values = values.cast(pa.decimal256(76, 0))
     try:
         texts = values.cast(pa.large_string())
         texts.validate(full=True)
     except pa.ArrowInvalid:  # bytes that are no UTF-8, which some programs write as text too
         raw = values.cast(pa.large_binary()).to_pylist()
         texts = pa.array([each and each.decode("latin-1") for each in raw], pa.large_string())
-    texts = pc.utf8_trim(texts, " \t\r\n\0")
+    texts = pc.utf8_trim(texts, BLANK)
     return pc.if_else(pc.equal(texts, ""), None, texts)

@@ -201,7 +201,7 @@ def _unusual(
     except UnreadableCutout:
         raise
     except Exception as error:  # astropy answers bad files with many kinds, KeyError and IndexError among them
-        reason = (str(error).splitlines() or [""])[0]
+        reason = (str(error).splitlines() or [""])[0].partition(" If this is really")[0]  # an argument of astropy's
         raise UnreadableCutout(f"{name}: not a readable FITS file ({type(error).__name__}: {reason})") from None
 
 

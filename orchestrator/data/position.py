@@ -33,13 +33,16 @@ NAMES = (("RA", "DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"))
 VALUE = re.compile(r" *('(?:[^']|'')*'|[^/]*) */?(.*)")
 """What stands behind the keyword of a card: its value, as it is written, and its comment."""
 
+SYSTEM = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
+"""Keywords that name the system of coordinates."""
+
 AXES = 9
 """Of an image at most: wcslib makes room for the square of what the header says."""
 
 
 def _keywords() -> Iterator[str]:
     yield from (name for pair in NAMES for name in pair)
-    yield from ("NAXIS", "WCSAXES", "LONPOLE", "LATPOLE", "RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
+    yield from ("NAXIS", "WCSAXES", "LONPOLE", "LATPOLE", *SYSTEM)
     yield from ("DATE-OBS", "MJD-OBS")
     for axis in range(1, AXES + 1):
         yield from (f"{name}{axis}" for name in ("NAXIS", "CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT", "CROTA"))
@@ -83,9 +86,9 @@ def position(header: bytes) -> Position:
         elif own is None and header.startswith(END, start):
             own = dict(cards)
     own = cards if own is None else own
-    if not any(key in own and _value(own[key]).startswith(LONGITUDE) for key in TYPES) or _is_placeholder(own):
-        return _named(cards)
     try:
+        if not any(key in own and _value(own[key]).startswith(LONGITUDE) for key in TYPES) or _is_placeholder(own):
+            return _named(cards)
         return _by_world_coordinates(own, cards)
     except Exception:  # wcslib and astropy answer what makes no sense with many kinds
         return UNKNOWN
@@ -111,7 +114,9 @@ def _named(cards: dict[str, bytes]) -> Position:
     for ra, dec in NAMES:
         if ra in cards and dec in cards:
             found = _angle(cards[ra], hours=True) % 360, _angle(cards[dec], hours=False)
-            return found if isfinite(found[0]) and abs(found[1]) <= 90 and found != (0, 0) else UNKNOWN
+            if not (isfinite(found[0]) and abs(found[1]) <= 90) or found == (0, 0):
+                return UNKNOWN
+            return _icrs(*found, *_stated_system(cards)) if any(key in cards for key in SYSTEM) else found
     return UNKNOWN
 
 
@@ -133,7 +138,8 @@ def _sexagesimal(text: str, *, hours: bool) -> float:
     from astropy.coordinates import Angle
 
     try:
-        angle = Angle(text, unit="hourangle" if hours else "deg").deg
+        with warnings.catch_warnings(action="ignore"):  # it warns of 24 hours
+            angle = Angle(text, unit="hourangle" if hours else "deg").deg
     except Exception:  # astropy's parser raises many kinds
         return nan
     return float(angle) if abs(angle) <= 360 else nan
@@ -201,6 +207,17 @@ def _system(wcs: Wcsprm) -> tuple[str, float]:
     implied = "ICRS" if np.isnan(wcs.equinox) else "FK4" if wcs.equinox < 1984 else "FK5"
     system = wcs.radesys.strip().upper() or implied
     return system, wcs.equinox if isfinite(wcs.equinox) else 1950.0 if system.startswith("FK4") else 2000.0
+
+
+def _stated_system(cards: dict[str, bytes]) -> tuple[str, float]:
+    """The same of a header without world coordinates."""
+    from astropy.wcs import Wcsprm
+
+    axes = (b"CTYPE1  = 'RA---TAN'", b"CTYPE2  = 'DEC--TAN'")
+    stated = (cards[key] for key in SYSTEM if key in cards)
+    wcs = Wcsprm(b"".join(card.ljust(80) for card in (*axes, *stated)), relax=True, warnings=False)
+    wcs.fix()
+    return _system(wcs)
 
 
 def _icrs(longitude: float, latitude: float, system: str, equinox: float) -> Position:

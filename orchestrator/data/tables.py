@@ -94,15 +94,14 @@ class Table:
     def find(self, *names: str) -> int | None:
         """The place of the first of these columns that there is, or None.
 
-        A name that is the same letter by letter comes first; then those that differ by case, by space or # around
-        them, or by a unit behind them.
+        A name that is the same letter by letter comes first; then those that are the same to `columns.bare`.
 
         Raises:
             DataError: two columns go by the name.
         """
         for name in names:
             same = [place for place, each in enumerate(self.names) if each == name]
-            same = same or [place for place, each in enumerate(self.names) if bare(each)[0] == name.lower()]
+            same = same or [place for place, each in enumerate(self.names) if bare(each)[0] == bare(name)[0]]
             if len(same) > 1:
                 told = ", ".join(f"'{self.names[place]}'" for place in same)
                 raise DataError(f"{self.path}: {len(same)} columns go by the name {name}: {told}")
@@ -197,7 +196,7 @@ class _Lines:
             if len(line) == LONGEST:
                 raise csv.Error(f"a line of more than {LONGEST:,} characters")
             if "\0" in line:
-                raise csv.Error("a character NUL: no text")
+                raise csv.Error("a character NUL: not a text file in UTF-8")
             plain = line.strip()
             if self.within or (plain and not plain.startswith(("#", "sep="))):
                 self.within = True

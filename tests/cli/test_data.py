@@ -16,6 +16,10 @@ def test_a_set_is_made_found_in_order_and_shown(call: Call, tmp_path: Path) -> N
     assert "30 space objects" in told
     assert "nothing to report" in told
     call("data", "show", str(tmp_path / "set"), "--out", str(tmp_path / "sheet.png"), "--count", "4", "--columns", "4")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "imageSDSS_R-1.fits").touch()
+    told = call("data", "check", str(tmp_path / "set"), "--against", str(tmp_path / "other"), expect=2).stderr
+    assert "other: a ground set (allowed: one of space, as" in told
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (413, 205)
     assert "space, not 'ground'" in call(*options, "--set", "ground", expect=2).stderr.replace("'space'", "space")

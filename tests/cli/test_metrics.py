@@ -59,6 +59,16 @@ def test_logits_are_not_walked_on_a_grid(call: Call, tmp_path: Path) -> None:
     assert "no column 'is_lense'" in call("metrics", str(file), "--label", "is_lense", expect=2).stderr
 
 
+def test_a_column_of_logits_is_one_even_where_all_lie_from_0_to_1(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_text("ID,is_lens,logit,p\n1,1,0.2,0.2\n2,0,0.1,0.1\n")
+    found = {
+        words: json.loads(call("metrics", str(file), "--json", *words.split()).stdout)["tpr"]
+        for words in ("", "--score p", "--scale probability")
+    }
+    assert found == {"": 1, "--score p": 0, "--scale probability": 0}
+
+
 @pytest.mark.parametrize(("label", "lacking"), [(1, "others"), (0, "lenses")])
 def test_what_one_class_cannot_tell_is_said_and_is_null(call: Call, label: int, lacking: str, tmp_path: Path) -> None:
     file = tmp_path / "scores.csv"

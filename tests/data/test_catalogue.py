@@ -136,20 +136,27 @@ def test_the_real_keys_read_as_pandas_reads_them(challenge1: Path, name: str, im
 
 
 def test_labels_lie_in_the_root_or_in_any_data_folder(tmp_path: Path) -> None:
-    for folder in ("Data_EuclidBig.0/Public", "Data_EuclidBig.10", "Data_EuclidBig.bak", "Data_KiDS_Big.0"):
+    for folder in (
+        "Data_EuclidBig.0/Public",
+        "Data_EuclidBig.10",
+        "Data_EuclidBig.bak",
+        "Data_KiDS_Big.0",
+        "My data/Public",
+    ):
         (tmp_path / folder).mkdir(parents=True)
     files = {
         "classifications.csv": "ID,is_lens\n1,1",
         "truth.csv": "ID,theta_E,kind\n1,1.5,ring\n2,0.5,arc",
         "Data_EuclidBig.0/Public/classifications.csv": "ID,is_lens,flux\n2,0,7",
         "Data_EuclidBig.10/euclidB_image_catalog.csv": "ID,no_source\n3,0\n1,0",
+        "My data/classifications.csv": "ID,is_lens\n6,0",
         "Data_EuclidBig.bak/classifications.csv": "ID,is_lens\n4,1",
         "Data_KiDS_Big.0/classifications.csv": "ID,is_lens\n5,1",
     }
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     catalogue = read_labels(tmp_path, SPACE)
-    assert catalogue.labels == {1: 1, 2: 0, 3: 1}
+    assert catalogue.labels == {1: 1, 2: 0, 3: 1, 6: 0}
     assert catalogue.columns == {"theta_E": {1: 1.5, 2: 0.5}, "flux": {2: 7.0}}
     np.testing.assert_array_equal(catalogue.column("flux", np.array([1, 2, 3])), [np.nan, 7, np.nan])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,17 @@ def test_a_unit_may_stand_behind_the_name(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("RA [hour],DEC (rad)\n10,1\n")
     found = positions(*read(tmp_path / "t.csv", "ra", "dec"))
     np.testing.assert_allclose(found, [[150], [np.degrees(1)]])
+    (tmp_path / "t.csv").write_text("RA (h m s),DEC (d m s)\n10 00 00,-1 30 00\n")
+    np.testing.assert_allclose(positions(*read(tmp_path / "t.csv", "ra", "dec")), [[150], [-1.5]])
     (tmp_path / "t.csv").write_text("RA [mag],Dec\n10,1\n")
     with pytest.raises(DataError, match=r"column RA \[mag\] is in 'mag', which is no angle \(allowed: deg"):
         positions(*read(tmp_path / "t.csv", "ra", "dec"))
+
+
+def test_right_ascensions_lie_from_0_to_360_or_are_unknown(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("ra,dec\n-10,1\n360,1\n400,1\n-999,1\n10,91\n")
+    found = positions(*read(tmp_path / "t.csv", "ra", "dec"))
+    np.testing.assert_array_equal(found, [[350, 0, *[np.nan] * 3], [1, 1, *[np.nan] * 3]])
 
 
 @pytest.mark.parametrize("ra", ["10:00:27.9", "10h00m27.9s", "10 00 27.9", "150d06m58.5s"])
@@ -132,6 +141,12 @@ IDS: dict[str, tuple[Any, list[str | None]]] = {
     ),
     "masked": (np.ma.array([1, 2], mask=[True, False]), [None, "2"]),
     "categories": (pa.chunked_array([["a", "b", "a"]]).dictionary_encode(), ["a", "b", "a"]),
+    "decimals with a point": (
+        pa.chunked_array([pa.array([Decimal(f"{BIG}.00"), Decimal(f"{BIG + 1}"), None])]),
+        [str(BIG), str(BIG + 1), None],
+    ),
+    "decimals that are no whole numbers": (pa.chunked_array([pa.array([Decimal("1.5")])]), ["1.5"]),
+    "text with any space around it": (["\u00a07\u3000", "\x0c8 "], ["7", "8"]),
     "decimals": (pa.chunked_array([pa.array([BIG]).cast(pa.decimal128(19))]), [str(BIG)]),
     "text with zeros in front": (["007", " 7 ", ""], ["007", "7", None]),
     "text as of floating point": (["1001.0", "1002.0", ""], ["1001", "1002", None]),
@@ -192,7 +207,8 @@ def test_labels_are_told_in_several_ways(values: Any, expected: list[int]) -> No
     ids = [str(number) for number in range(len(expected))]
     assert column(Path("t"), "is_lens", values).labels(ids).tolist() == expected
     other = [{0: 1, 1: 0}.get(each, each) for each in expected]
-    assert column(Path("t"), "No_Source", values).labels(ids).tolist() == other
+    for name in ("No_Source", "no_source ", "# no_source", "no source", "no_source [flag]"):
+        assert column(Path("t"), name, values).labels(ids).tolist() == other
 
 
 @pytest.mark.parametrize("value", ["-1", "2", "lens", "nonlens", "0.5", "yes"])

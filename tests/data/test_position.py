@@ -189,6 +189,26 @@ def test_numbers_and_text_are_read_in_the_unit_they_are_in(ra: object, dec: obje
     assert position(cards(header)) == pytest.approx((150.11625, 2.2009722), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("stated", "frame"),
+    [
+        ({"EQUINOX": 1950.0}, "fk4"),
+        ({"RADESYS": "FK4"}, "fk4"),
+        ({"RADECSYS": "FK5", "EQUINOX": 1975.0}, "fk5"),
+        ({"EPOCH": 2000.0}, "fk5"),
+        ({"RADESYS": "ICRS"}, "icrs"),
+    ],
+)
+def test_keywords_are_in_the_system_that_their_header_states(stated: dict[str, object], frame: str) -> None:
+    there = SkyCoord(10, 3, unit="deg", frame=frame, **({"equinox": "J1975"} if len(stated) == 2 else {})).icrs
+    found = position(cards(fits.Header({"RA": 10.0, "DEC": 3.0, **stated})))
+    np.testing.assert_allclose(found, [there.ra.deg, there.dec.deg], atol=NEAR, rtol=0)
+
+
+def test_24_hours_are_none_without_a_warning() -> None:
+    np.testing.assert_allclose(position(cards(fits.Header({"RA": "24:00:00", "DEC": "1"}))), [360, 1])
+
+
 def test_the_challenges_placeholder_leaves_the_word_to_the_keywords() -> None:
     header = with_wcs(0.0, 0.0)
     header["RA"], header["DEC"] = (-0.001, "radians"), (0.002, "radians")
@@ -213,6 +233,7 @@ UNKNOWN = {
     "another system": with_wcs(150, 2, RADESYS="GAPPT"),
     "thousands of axes": with_wcs(150, 2, WCSAXES=5000),
     "beyond the projection": with_wcs(150, 2, CTYPE1="RA---SIN", CTYPE2="DEC--SIN", CRPIX1=-4e6),
+    "keywords in another system": fits.Header({"RA": 150.0, "DEC": 2.0, "RADESYS": "GAPPT"}),
     "keywords out of range": fits.Header({"RA": -999.0, "DEC": -999.0}),
     "keywords that are no angles": fits.Header({"RA": "zenith", "DEC": "zenith"}),
     "hours that no day has": fits.Header({"RA": "150:06:58", "DEC": "02:12:03"}),

@@ -78,6 +78,11 @@ def test_a_column_is_found_by_its_name(text: str, expected: str | list[str], tmp
             columns(tmp_path / "t.csv", "id")
 
 
+def test_space_within_a_name_is_as_good_as_an_underscore(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name, Object  ID \n1,2\n")
+    assert columns(tmp_path / "t.csv", "object_id") == columns(tmp_path / "t.csv", "OBJECT ID") == [["2"]]
+
+
 def test_content_counts_where_the_name_says_something_else(tmp_path: Path) -> None:
     table = AstropyTable({"id": [1, 2]})
     table.write(tmp_path / "t.parquet")
@@ -97,6 +102,8 @@ BAD = {
     "a long cell": (b"a,b\n1," + b"x" * 200_000, "t.csv:2: field larger"),
     "a long line": (b"a,b\n" + b"1," * (1 << 22), "t.csv:2: a line of more than 4,194,304 characters"),
     "another encoding": ("a,b\n1,lens stämps".encode("latin-1"), "not a text file in UTF-8"),
+    "a character NUL": (b"a,b\n1,\0\n", "t.csv:2: a character NUL: not a text file in UTF-8"),
+    "UTF-16 without its mark": ("a,b\n1,2\n".encode("utf-16-le"), "t.csv:1: a character NUL: not a text file"),
     "gzip that was cut off": (gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "not a readable table"),
     "gzip that is none": (b"\x1f\x8b and text", "not a readable table"),
     "no Parquet": (b"PAR1 and text", "not a readable Parquet file"),

@@ -53,12 +53,12 @@ class Files:
         """Read some of the objects."""
         rows, images = [], []
         for entry in self.listing.entries(start, stop):
-            row = Row(entry.id, shown(";".join(each or "" for each in entry.paths)), *entry.position)
+            row = Row(shown(entry.id), shown(";".join(each or "" for each in entry.paths)), *entry.position)
             rows.append(row)
             try:
                 images.append(self._object(entry, row))
             except UnreadableCutout as error:
-                row.fail(str(error))
+                row.fail(shown(str(error)))
         return finish(rows, images, self.imaging)
 
     def _object(self, entry: Entry, row: Row) -> NDArray[np.float32]:

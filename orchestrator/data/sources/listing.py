@@ -92,8 +92,8 @@ def identifier(name: str, imaging: ImagingSet) -> str:
 
 
 def shown(name: str) -> str:
-    r"""A name as text that can be written; its bytes that are no UTF-8 as ``\xe9``."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""A name as text that can be written; its bytes that are no UTF-8, and NUL, as ``\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", r"\x00")
 
 
 def stem(name: str) -> str:

@@ -31,7 +31,7 @@ class Stack:
         path: of the file.
         imaging: whose cutouts they are.
         images: the dataset.
-        ids: (n,) of the objects; without any, their places from 0 on.
+        ids: (n,) of the objects; without any, their places from 0 on, in brackets where others have one.
         positions: (2, n) right ascensions and declinations in degrees, NaN where unknown.
     """
 
@@ -65,8 +65,10 @@ class Stack:
         for each in columns.values():
             if len(each.values) != len(images):
                 raise DataError(f"{path}: {len(images)} images, and {len(each.values)} values of {each.name}")
-        ids = columns["id"].ids() if "id" in columns else [None] * len(images)
-        names = [each or str(place) for place, each in enumerate(ids)]
+        if "id" in columns:
+            names = [each or f"[{place}]" for place, each in enumerate(columns["id"].ids())]
+        else:
+            names = list(map(str, range(len(images))))
         places = positions(columns.get("ra"), columns.get("dec"))
         return cls(path, imaging, images, names, np.array(places or np.full((2, len(images)), np.nan)))
 
@@ -98,7 +100,8 @@ class Stack:
             except OSError as error:
                 row.fail(f"{self.path}[{place}]: {(str(error).splitlines() or [''])[0]}")
             else:
-                bands = image.astype(np.float32).reshape(-1, *image.shape[-2:])
+                with np.errstate(over="ignore"):  # what float32 cannot hold is no measurement
+                    bands = image.astype(np.float32).reshape(-1, *image.shape[-2:])
                 bands = unmasked(bands, integers=image.dtype.kind in "iu")
                 images.append(centred(bands, row))
             rows.append(row)
