@@ -129,13 +129,8 @@ def files_below(root: Path, depth: int | None = None) -> Iterator[str]:
     Raises:
         DataError: a folder that cannot be read.
     """
-
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise DataError(f"{error.filename}: {error.strerror}")
-
     seen = set()  # folders may be links, to each other too
-    for place, folders, names in os.walk(root, onerror=fail, followlinks=True):
+    for place, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
         below = len(Path(place).relative_to(root).parts)
         real = os.path.realpath(place)
         if real in seen:
@@ -215,10 +210,10 @@ def label_folders(root: Path, imaging: ImagingSet) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(Path(each.path) for each in found if each.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror or error}") from None
+    _, names, _ = next(os.walk(folder, onerror=_refuse), ("", [], []))
+    return [folder / name for name in sorted(names)]
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DataError(f"{error.filename}: {error.strerror}")
