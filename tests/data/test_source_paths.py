@@ -40,7 +40,7 @@ def drive(tmp_path: Path) -> list[list[str]]:
     return [[f"My Drive/lens stämps, 1/{band}{number}.fits" for band in BANDS] for number in range(3)]
 
 
-BETWEEN = {"tab": "\t", "comma": ",", "comma and space": ", ", "space": " ", "spaces": "   "}
+BETWEEN = {"tab": "\t", "comma": ",", "comma and space": ", ", "semicolon": ";", "space": " ", "spaces": "   "}
 
 
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)

@@ -13,10 +13,10 @@ from orchestrator.data.challenge import ImagingSet
 from orchestrator.data.sources.listing import SUFFIX, Listing, identifier
 from orchestrator.errors import DataError
 
-BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.fts)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,]\s*", re.IGNORECASE)
-"""What stands between paths: a tab; a comma or space behind the suffix of a FITS file, or behind a quote."""
+BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.fts)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,;]\s*", re.IGNORECASE)
+"""What stands between paths: a tab; a comma, semicolon or space behind the suffix of a FITS file, or behind a quote."""
 
-PLAIN = re.compile(r"\s*,\s*|\s+")
+PLAIN = re.compile(r"\s*[,;]\s*|\s+")
 """The same in a line without such a suffix or quote."""
 
 LOOKED = 1000
@@ -26,9 +26,9 @@ LOOKED = 1000
 def file_list(path: Path, imaging: ImagingSet) -> Listing:
     """List the objects of a text file, one a line; lines that begin with # are left out.
 
-    A line is the path of a file, or, where the set has several bands, a path a band with a tab, comma or spaces
-    between. A path may stand in double quotes. Relative paths begin at the list's folder, or, where none of the first
-    is there, at the working directory.
+    A line is the path of a file, or, where the set has several bands, a path a band with a tab, comma, semicolon or
+    spaces between. A path may stand in double quotes. Relative paths begin at the list's folder, or, where none of the
+    first is there, at the working directory.
 
     Raises:
         DataError: no text, or another number of paths than bands in a line.
