@@ -36,6 +36,9 @@ VALUE = re.compile(r" *('(?:[^']|'')*'|[^/]*) */?(.*)")
 SYSTEM = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
 """Keywords that name the system of coordinates."""
 
+NUMBERS = ("CRPIX", "CRVAL", "CDELT", "CROTA", "CD", "PC")
+"""How keywords begin whose values are numbers."""
+
 AXES = 9
 """Of an image at most: wcslib makes room for the square of what the header says."""
 
@@ -160,9 +163,13 @@ def _by_world_coordinates(cards: dict[str, bytes], named: dict[str, bytes]) -> P
     if any(int(_value(cards[key])) > AXES for key in ("NAXIS", "WCSAXES") if key in cards):
         return UNKNOWN
     sides = np.array([int(_value(cards[f"NAXIS{n}"])) for n in (1, 2)])
-    for number in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
-        _number(_value(cards[number]))  # wcslib takes what it cannot read for 0
-    wcs, to_world = _transformation(cards)
+    numbers = {"CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"} | {key for key in cards if key.startswith(NUMBERS)}
+    if not all(isfinite(_number(_value(cards[key]))) for key in numbers):
+        return UNKNOWN
+    # wcslib takes what it cannot read for 0, and numbers in quotes are among it.
+    wcs, to_world = _transformation(
+        {key: card.replace(b"'", b" ") if key in numbers else card for key, card in cards.items()}
+    )
     middle = np.ones((1, wcs.naxis))
     middle[0, :2] = (sides + 1) / 2
     world = to_world(middle)[0]

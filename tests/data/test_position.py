@@ -205,6 +205,12 @@ def test_keywords_are_in_the_system_that_their_header_states(stated: dict[str, o
     np.testing.assert_allclose(found, [there.ra.deg, there.dec.deg], atol=NEAR, rtol=0)
 
 
+def test_numbers_in_quotes_are_numbers() -> None:
+    header = with_wcs(150, 2, 30)
+    quoted = with_wcs(150, 2, 30, **{key: str(header[key]) for key in ("CRVAL1", "CRPIX2", "CD1_2")})
+    np.testing.assert_allclose(position(cards(quoted)), by_astropy(header), atol=NEAR, rtol=0)
+
+
 def test_24_hours_are_none_without_a_warning() -> None:
     np.testing.assert_allclose(position(cards(fits.Header({"RA": "24:00:00", "DEC": "1"}))), [360, 1])
 
@@ -226,6 +232,8 @@ UNKNOWN = {
     "nothing": fits.PrimaryHDU(np.zeros((9, 9))).header,
     "a placeholder": with_wcs(0.0, 0.0),
     "a reference that is no number": with_wcs(150, 2, CRPIX1="middle"),
+    "a reference that is not finite": with_wcs(150, 2, CRVAL1="nan"),
+    "a matrix that is no number": with_wcs(150, 2, CD1_1="north up"),
     "no reference": with_wcs(150, 2, CRVAL1="none", RA=150.0, DEC=2.0),
     "a projection that there is not": with_wcs(150, 2, CTYPE1="RA---XYZ", CTYPE2="DEC--XYZ"),
     "a table of coordinates": with_wcs(150, 2, CTYPE1="RA---TAB", CTYPE2="DEC--TAB", RA=150.0, DEC=2.0),
