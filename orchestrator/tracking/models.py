@@ -51,7 +51,9 @@ class Model(NamedTuple):
     @property
     def network(self) -> Callable[[Tensor], Tensor] | None:
         """Normalised images (n, bands, size, size) to logits (n,); None of what is made of several networks."""
-        network: Callable[[Tensor], Tensor] | None = getattr(torch.export.unflatten(self.program), "network", None)
+        with warnings.catch_warnings(action="ignore"):  # torch's own, of how it looks at its trees
+            unflattened = torch.export.unflatten(self.program)
+        network: Callable[[Tensor], Tensor] | None = getattr(unflattened, "network", None)
         return network
 
 
