@@ -138,6 +138,11 @@ def _train(
     try:
         with quiet():
             searched.optimize(objective, n_trials=1, catch=(RecipeError,))
+    except AssertionError as error:  # Optuna's, where its storage failed as it was told how the trial ended
+        failed = error.__context__ and faults.told(error.__context__)
+        if failed:
+            raise failed from error
+        raise
     except (UpdateFinishedTrialError, ValueError):
         if not any(searched.get_trials(deepcopy=False)[number].state.is_finished() for number in taken):
             raise

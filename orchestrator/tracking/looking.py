@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,7 +16,10 @@ from orchestrator.errors import TrackingError, first_line, without_password
 MLFLOW, OPTUNA = "experiments", "version_info"
 """A table that each has, and the other has not."""
 
-HEADER = b"SQLite format 3\0"
+NO_DATABASE = "it is no SQLite database"
+
+SMALLEST = 512
+"""Bytes of a SQLite database that has tables: one page."""
 
 
 def look(uri: str, whose: str, migrations: Path, own: frozenset[str] = frozenset()) -> None:
@@ -61,12 +65,17 @@ def _problem(uri: str, whose: str, migrations: Path, own: frozenset[str]) -> str
     if path is not None:
         if path.is_dir():
             return "it is a folder"
+        # By its size and by SQLite alone: whoever closes a file ends all locks that SQLite has on it in this process.
         if not path.exists() or path.stat().st_size == 0:
             return None
-        with path.open("rb") as file:
-            if file.read(len(HEADER)) != HEADER:
-                return "it is no SQLite database"
-    tables, revision = _tables(uri, path)
+        if path.stat().st_size < SMALLEST:
+            return NO_DATABASE
+    try:
+        tables, revision = _tables(uri, path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            return NO_DATABASE
+        raise TrackingError(f"{uri}: cannot read this database: {first_line(error)}") from error
     name, other = ("MLflow", OPTUNA) if whose == MLFLOW else ("Optuna", MLFLOW)
     if whose in tables and other in tables:
         return "MLflow and Optuna have both written to it, and each needs a database of its own"
@@ -86,19 +95,13 @@ def _problem(uri: str, whose: str, migrations: Path, own: frozenset[str]) -> str
 def _tables(uri: str, path: Path | None) -> tuple[set[str], str | None]:
     """The names of all tables, and the revision of the schema."""
     if path is not None:
-        try:
-            connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-            try:
-                names = {each for (each,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-                found = (
-                    connection.execute("SELECT version_num FROM alembic_version").fetchone()
-                    if "alembic_version" in names
-                    else None
-                )
-            finally:
-                connection.close()
-        except sqlite3.DatabaseError as error:
-            raise TrackingError(f"{uri}: cannot read this database: {first_line(error)}") from error
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+            names = {each for (each,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            found = (
+                connection.execute("SELECT version_num FROM alembic_version").fetchone()
+                if "alembic_version" in names
+                else None
+            )
         return {each for each in names if not each.startswith("sqlite_")}, found[0] if found else None
     engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as server:

@@ -47,7 +47,7 @@ def follow(database: Path) -> dict[Path, int]:
     home, followed = database.absolute().parent, dict[Path, int]()
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         for place in list(_elsewhere(connection, home)):
-            if place.table != "experiments" and _only_there(place, home, database.name):
+            if place.table != "experiments" and _only_there(place, home) and not _goes_on(connection, place):
                 continue
             uri = (home / place.below).as_uri()  # MLflow takes a % in a mere path for an escape
             change = f"UPDATE {place.table} SET {place.column} = ? WHERE rowid = ?"  # noqa: S608 - of PLACES
@@ -79,11 +79,15 @@ def fetch(database: Path, folder: Path, paths: list[Path]) -> None:
     follow(database)
 
 
-def _only_there(place: Place, home: Path, name: str) -> bool:
-    """Whether files are where they were and not here, and it was not this folder that was copied whole."""
-    if (home / place.below).exists() or not (place.folder / place.below).exists():
-        return False
-    return not (place.folder / name).exists() or not (home / place.below.parts[0]).exists()
+def _only_there(place: Place, home: Path) -> bool:
+    """Whether files are where they were and not here."""
+    return not (home / place.below).exists() and (place.folder / place.below).exists()
+
+
+def _goes_on(connection: sqlite3.Connection, place: Place) -> bool:
+    """Whether a place is of a run that is not finished: what it writes from now on belongs here."""
+    status = "SELECT status FROM runs WHERE rowid = ?"
+    return place.table == "runs" and connection.execute(status, (place.row,)).fetchone() != ("FINISHED",)
 
 
 def _elsewhere(connection: sqlite3.Connection, home: Path) -> Iterator[Place]:

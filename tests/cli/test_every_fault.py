@@ -147,7 +147,7 @@ def state(at: Path) -> dict[str, Any]:
             (each.version, sorted(item for item in each.tags.items() if item[0] in told)) for each in versions
         ),
         "doctor": doctor,
-        "checkpoints": [str(path) for path in at.rglob("checkpoints/**/*") if path.is_file()],
+        "checkpoints": [str(path) for path in at.rglob("*.pt*") if "checkpoints" in path.parts],
         "halves": [str(path) for path in at.rglob("*.partial*")],
         "made": sorted(path.name for path in at.glob("scores*")) + sorted(path.name for path in at.glob("*.html")),
     }

@@ -83,6 +83,19 @@ def test_a_reason_promotes_it_anyway_and_rollback_goes_back_champion_by_champion
     assert "rolled back" in call("registry", "list").stdout
 
 
+def test_a_champion_that_cannot_be_loaded_is_told_and_takes_a_reason(ranked: list[Row], call: Call) -> None:
+    client = MlflowClient()
+    client.create_registered_model("lens-finder-space")
+    client.create_model_version("lens-finder-space", Path("nowhere").absolute().as_uri())
+    client.set_registered_model_alias("lens-finder-space", "champion", "1")
+    assert "cannot be loaded" in call("registry", "gate", ranked[0].run_id, expect=1).stdout
+    refused = call("registry", "promote", ranked[0].run_id, expect=2).stderr
+    assert "compared with the champion: no" in refused
+    assert champion().version == 1
+    call("registry", "promote", ranked[0].run_id, "--force", "nobody can load the other")
+    assert champion().run_id == ranked[0].run_id
+
+
 def test_another_alias_is_free(ranked: list[Row], call: Call) -> None:
     call("registry", "promote", ranked[0].run_id)
     call("registry", "promote", ranked[1].run_id, "--to", "challenger")

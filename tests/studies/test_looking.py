@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -92,3 +94,14 @@ def test_studies_of_others_in_the_storage_are_left_out(tmp_path: Path) -> None:
     assert list(overview.overview("their", opened)) == []
     assert list(doctor._trials(opened)) == []
     opened.engine.dispose()
+
+
+def test_a_look_ends_no_lock_that_this_process_has_on_the_database(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    storage.connect(f"sqlite:///{path}").engine.dispose()
+    write = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        storage.connect(f"sqlite:///{path}").engine.dispose()
+        other = subprocess.run([sys.executable, "-c", write, str(path)], capture_output=True, text=True, check=False)
+    assert "database is locked" in other.stderr
