@@ -85,6 +85,7 @@ def connect(uri: str | None = None, storage: str | None = None) -> str:
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         if path is None:
+            _tell_of_waiting(None)
             with briefly():
                 MlflowClient().search_experiments(max_results=1)
             _tell_of_waiting(without_password(uri))
@@ -209,8 +210,9 @@ class _Waiting(logging.Handler):
             sys.stderr.write(f"{self._uri} does not answer; trying again for about two minutes\n")
 
 
-def _tell_of_waiting(uri: str) -> None:
+def _tell_of_waiting(uri: str | None) -> None:
+    """Of a server from now on; None: of none, as whoever tries it for the first time tells more."""
     logger = logging.getLogger("urllib3.connectionpool")
-    logger.handlers = [_Waiting(uri)]
+    logger.handlers = [_Waiting(uri)] if uri else [logging.NullHandler()]
     logger.propagate = False
     logger.setLevel(logging.WARNING)  # whoever logs a model quietens the root

@@ -137,7 +137,7 @@ def test_the_figures_of_a_search_are_in_its_report_and_on_a_page_of_its_own(
         page.goto(shown.as_uri())
         for name in ("history", "rungs", "slices"):
             page.locator(f"#figure-lens_flow-{name} .main-svg").first.wait_for()
-        assert "of 6 trainings came to the last epoch count" in page.locator("body").inner_text()
+        assert "of 4 trainings came to the last epoch count" in page.locator("body").inner_text()
     assert page.title() == "Search of study searched"
     page.screenshot(path=SCREENSHOTS / "search.png", full_page=True)
 

@@ -29,7 +29,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("train --model lens_flaw", "lens_flaw", "lens_flow"),
         ("train --model lens_flow --data nowhere", "nowhere", "simulated-ground"),
-        ("train --model lens_flow --data nothing", "nothing", "Data_EuclidBig"),
+        ("train --model lens_flow --data nothing", "nothing", "imageEUC_VIS-<ID>.fits"),
         ("train --model lens_flow --epochs ten", "ten", "whole number"),
         ("train --model lens_flow --epochs 0,5", "epochs", "from 1 on"),
         ("train --model lens_flow --batch-size 1", "batch_size", "2"),
@@ -44,9 +44,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sweep --study quikstart", "quikstart", "quickstart"),
         ("sweep --study quickstart --storage mysqll://x", "mysqll", ""),
         ("data simulate --set sky --out x", "sky", "ground"),
-        ("data check nothing", "nothing", "Data_EuclidBig"),
+        ("data check nothing", "nothing", "imageEUC_VIS-<ID>.fits"),
         ("data check nowhere", "nowhere", ""),
-        ("data show nothing --out x.png", "nothing", "Data_KiDS_Big"),
+        ("data show nothing --out x.png", "nothing", "imageSDSS_R-<ID>.fits"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(

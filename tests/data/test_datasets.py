@@ -29,7 +29,7 @@ def test_neither_a_folder_nor_a_name_is_refused_with_the_names(name: str) -> Non
         DataError, match=r"allowed: a folder of cutouts, or simulated-space, simulated-ground"
     ) as caught:
         datasets.folder(name)
-    assert str(caught.value).startswith(f"{name}: ")
+    assert str(caught.value).startswith(name.replace("\0", "\\x00") + ": ")
 
 
 @pytest.mark.parametrize(("name", "imaging"), [("simulated-space", SPACE), ("simulated-ground", GROUND)])
