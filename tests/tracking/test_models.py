@@ -164,8 +164,9 @@ def test_an_alias_that_moves_while_a_model_is_loaded_changes_nothing_of_it(
 ) -> None:
     client = store.MlflowClient()
     client.create_registered_model("moving")
-    (path,) = Path(client.get_run(run).info.artifact_uri.removeprefix("file://")).parents[1].rglob("MLmodel")
-    first, other = (client.create_model_version("moving", path.parent.as_uri()).version for _ in range(2))
+    (recorded,) = client.get_run(run).outputs.model_outputs
+    place = client.get_logged_model(recorded.model_id).artifact_location
+    first, other = (client.create_model_version("moving", place).version for _ in range(2))
     client.set_registered_model_alias("moving", "champion", first)
     told = mlflow.models.get_model_info
 
