@@ -5,6 +5,7 @@ A folder gets its name when it is whole; nothing opens it before. It replaces wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from orchestrator.data.challenge import Release, scan
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.normalise import NORMALISATIONS
 from orchestrator.data.packing import Progress, pack, refuse_too_many, unpack
-from orchestrator.errors import DataError, one_of
+from orchestrator.errors import DataError, Unreachable, one_of
 
 FORMAT = "2"
 """Of what is packed: raise it when the files or a normalisation change."""
@@ -46,6 +47,7 @@ def build(
 
     Raises:
         DataError: no set there, broken labels, not one complete object, or `where` cannot be written.
+        Unreachable: its disk is full.
         TooManyBadCutouts: more than that share, or all.
     """
     if normalisation not in NORMALISATIONS:
@@ -65,7 +67,8 @@ def build(
                     yield from _build(release, normalisation, folder, max_bad, workers)
                     return
     except OSError as error:
-        raise DataError(f"{where}: a packed set cannot be kept here: {error.strerror or error}") from None
+        kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+        raise kind(f"{where}: a packed set cannot be kept here: {error.strerror or error}") from None
     total = len(release.objects)
     refuse_too_many(root, packed.bad, total, max_bad)
     yield total, total

@@ -12,7 +12,8 @@ from orchestrator.data.cache import build, load
 from orchestrator.data.challenge import GROUND, SPACE, cutout_path
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.normalise import NORMALISATIONS, prepare
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, Unreachable
+from tests.faults import watching
 
 MakeSet = Callable[..., Path]
 
@@ -219,6 +220,12 @@ def test_an_unknown_normalisation_is_refused_with_those_there_are(make_set: Make
     with pytest.raises(DataError, match=r"no normalisation 'zscael': did you mean 'zscale'\? \(allowed: zscale, asinh"):
         next(build(make_set(), "zscael", where))
     assert not where.exists()
+
+
+def test_a_full_disk_is_told_as_what_may_work_later(make_set: MakeSet, where: Path) -> None:
+    root = make_set()
+    with watching(0), pytest.raises(Unreachable, match=r"packed: a packed set cannot be kept here: No space left"):
+        next(build(root, "zscale", where))
 
 
 def test_a_place_that_cannot_be_written_says_so(make_set: MakeSet, tmp_path: Path) -> None:
