@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ from orchestrator.data.challenge import GROUND, SPACE, ImagingSet
 from orchestrator.data.simulation import simulate
 
 ROOT = Path(__file__).parents[1]
+
+
+class Command:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +24,9 @@ from orchestrator.learning.training import begin, restore
 from orchestrator.reports.scorefile import Parts
 from orchestrator.studies import study
 from orchestrator.tracking import artifacts, models, store
+from tests.conftest import Command
 
 CPU = torch.device("cpu")
-
-
-class Command:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.folder),)
 
 
 @pytest.fixture
