@@ -86,12 +86,10 @@ def check(folder: Path, everything: bool, against: Path | None, as_json: bool, p
     report = check.report(release, labels, checked, (other, _checked(other)) if other else None)
     document = report.document(str(folder), release.set)
     if page:
+        from orchestrator.data.whole import write
         from orchestrator.reports import check as pages
 
-        try:
-            page.write_text(pages.page(document), encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{page}: {error.strerror or error}") from None
+        write(page, pages.page(document))
     if as_json:
         click.echo(json.dumps(document, indent=1, allow_nan=False))
         return

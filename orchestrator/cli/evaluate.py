@@ -31,6 +31,7 @@ def evaluate(
 
     With --prevalence, probabilities are at that share of lenses; metrics at probability 0.5 stay at the model's own.
     """
+    from orchestrator.data.whole import write
     from orchestrator.learning import devices
     from orchestrator.reports import scores, tables
     from orchestrator.studies import evaluation
@@ -48,6 +49,6 @@ def evaluate(
     if found.survey is not None:
         show_survey(found.survey)
     if out is not None:
-        out.write_text(scores.as_csv(found.ids, found.labels, found.logits, found.probabilities))
+        write(out, scores.as_csv(found.ids, found.labels, found.logits, found.probabilities))
         click.echo(f"scores in {out}")
     click.echo(f"recorded as run {found.run_id}")

@@ -39,6 +39,7 @@ def features(
 
     Writes a PNG for each convolution and a page with all of them, and records all.
     """
+    from orchestrator.data.whole import write
     from orchestrator.learning import devices
     from orchestrator.studies import explanation
     from orchestrator.tracking import models, store
@@ -51,9 +52,8 @@ def features(
     names = () if layers == "all" else tuple(layers.split(","))
     shown = 10**6 if maps == "all" else int(maps)
     made = explanation.explain(model, loaded, images, names, shown, chosen, store.experiment("features"))
-    out.mkdir(parents=True, exist_ok=True)
     for picture in made.pictures:
-        (out / picture.name).write_bytes(picture.png)
-    (out / "features.html").write_text(made.page)
+        write(out / picture.name, picture.png)
+    write(out / "features.html", made.page)
     click.echo(f"logit {made.logit:.4f}, probability {made.probability:.4f}")
     click.echo(f"{len(made.pictures)} pictures and {out / 'features.html'}; recorded as run {made.run_id}")

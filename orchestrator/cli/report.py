@@ -20,6 +20,7 @@ def report(context: click.Context, study: str, out: Path | None, tracking_uri: s
     The page needs nothing else, and is made of what is recorded in MLflow alone; it is attached to the study's run.
     The exit status is 1 where files that are to be shown are gone.
     """
+    from orchestrator.data.whole import write
     from orchestrator.errors import without_password
     from orchestrator.reports import report as reports
     from orchestrator.tracking import artifacts, records, store
@@ -28,8 +29,7 @@ def report(context: click.Context, study: str, out: Path | None, tracking_uri: s
     found = records.results(study)
     text = reports.page(found)
     path = out or Path(f"{study}.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write(path, text)
     run_id = records.find_study(study)
     if run_id is not None:
         artifacts.log_text(run_id, text, "report.html")

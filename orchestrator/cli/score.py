@@ -62,7 +62,7 @@ def score(
     import torch
 
     from orchestrator.data import sources
-    from orchestrator.errors import DataError
+    from orchestrator.data.whole import write
     from orchestrator.learning import devices
     from orchestrator.studies import cluster, cluster_scoring, scoring
     from orchestrator.tracking import models, store
@@ -92,10 +92,7 @@ def score(
     click.echo(f"scores with {loaded.version}: {out}")
     if top:
         page = out.with_suffix(".html")
-        try:
-            page.write_text(scoring.candidates(loaded, source, out, top))
-        except OSError as error:
-            raise DataError(f"{page}: {error.strerror or error}") from None
+        write(page, scoring.candidates(loaded, source, out, top))
         click.echo(f"the best as pictures: {page}")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from orchestrator.errors import DataError, Unreachable
 
 PARTIAL = ".partial"
 
@@ -25,6 +28,35 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def output(path: Path) -> Iterator[Path]:
+    """The same of a file that a user names, in a folder that need not be there yet.
+
+    What a link leads to is replaced, and not the link; what is no regular file, such as /dev/stdout, is written to.
+
+    Raises:
+        DataError: it cannot be written.
+        Unreachable: its disk is full.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        path = Path(os.path.realpath(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as partial:
+            yield partial
+    except OSError as error:
+        kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+        raise kind(f"{path}: {error.strerror or error}") from None
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write all of such a file; text is in UTF-8."""
+    with output(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def writer(partial: Path) -> dict[str, str]:

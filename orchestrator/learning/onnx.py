@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from orchestrator.data.whole import whole
+from orchestrator.data.whole import output
 from orchestrator.errors import RecipeError
 from orchestrator.learning.finder import find
 
@@ -40,7 +40,7 @@ def write(program: ExportedProgram, flux: NDArray[np.float32], path: Path) -> fl
         import onnxscript  # noqa: F401 - torch needs it, and says so less clearly
     except ImportError as error:
         raise RecipeError(f"{path.name}: ONNX needs {error.name} (pip install 'lens-orchestrator[onnx]')") from None
-    with whole(path) as partial:
+    with output(path) as partial:
         _convert(program, partial)
         session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
         expected = np.stack(find(program.module(), flux, torch.device("cpu")))

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch.export import ExportedProgram
@@ -30,12 +30,12 @@ SIZE = re.compile(rf"\d+|{SYMBOL}|Mul\(Integer\(\d+\), {SYMBOL}\)")
 """A number, a number of cutouts, or that of their bands together."""
 
 
-def save(program: ExportedProgram, path: Path) -> None:
+def save(program: ExportedProgram, file: Path | IO[bytes]) -> None:
     """Write a graph, without the sample inputs that would be pickled."""
     program.example_inputs = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights in another order of memory, which are written rightly
-        torch.export.save(program, path)
+        torch.export.save(program, file)
 
 
 def load(path: Path, device: torch.device) -> ExportedProgram:

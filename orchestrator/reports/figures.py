@@ -13,6 +13,7 @@ from orchestrator.data.catalogue import read_labels
 from orchestrator.data.challenge import scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.normalise import prepare
+from orchestrator.data.whole import write
 from orchestrator.errors import DataError, UnreadableCutout
 from orchestrator.learning.metrics import Roc, auc
 
@@ -124,11 +125,8 @@ def contact_sheet(cutouts: NDArray[np.float32], columns: int, path: Path) -> Non
         columns: cutouts a row.
         path: the file to write.
     """
-    from PIL import Image
-
     colours = cutouts if cutouts.ndim == 4 else np.repeat(cutouts[..., None], 3, axis=-1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid(_bytes(colours), columns, 3)).save(path)
+    write(path, png(grid(_bytes(colours), columns, 3)))
 
 
 def grid(images: NDArray[np.uint8], columns: int, gap: int) -> NDArray[np.uint8]:

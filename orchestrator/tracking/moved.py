@@ -11,6 +11,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from orchestrator.data.whole import PARTIAL
+
 ARTIFACTS = "mlartifacts"
 """Where files that are attached to runs lie, beside the database; `mlflow run` may make MLflow's own `mlruns`, too."""
 
@@ -74,8 +76,11 @@ def left_behind(database: Path) -> dict[Path, list[Path]]:
 def fetch(database: Path, folder: Path, paths: list[Path]) -> None:
     """Copy files of runs from another folder to where the database is, and have it say so."""
     for path in paths:
-        if (folder / path).is_dir():
-            shutil.copytree(folder / path, database.absolute().parent / path, dirs_exist_ok=True)
+        here = database.absolute().parent / path
+        if (folder / path).is_dir() and not here.exists():
+            partial = here.with_name(here.name + PARTIAL)  # half of it under its name would be taken for all
+            shutil.copytree(folder / path, partial, dirs_exist_ok=True)
+            partial.rename(here)
     follow(database)
 
 

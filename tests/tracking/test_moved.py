@@ -20,6 +20,7 @@ from orchestrator.learning.training import begin
 from orchestrator.studies import doctor, storage
 from orchestrator.tracking import artifacts, models, moved, runs, store
 from tests.cli.calling import invoke
+from tests.faults import Killed, watching
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -144,6 +145,12 @@ def test_what_was_written_to_the_old_place_since_is_read_there_until_the_doctor_
     monkeypatch.chdir(two)
     store.connect(store.DEFAULT)
     assert artifacts.text(run_id, "scores.csv") == "all of it"
+    paths = moved.left_behind(two / "mlflow.db")[folder]
+    for place in range(4):
+        with pytest.raises(Killed), watching(place, "killed"):
+            moved.fetch(two / "mlflow.db", folder, paths)
+        store.connect(store.DEFAULT)
+        assert artifacts.text(run_id, "scores.csv") == "all of it"  # not none of it, from here
     (told,) = doctor.examine(storage.connect())
     assert told.what == f"files of 1 runs and models are in {folder}, and not beside {two / 'mlflow.db'}"
     doctor.mend(storage.connect())
