@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +34,34 @@ class Command:
 def ctrl_c_is_heard() -> None:
     """Undo what a shell does to commands in the background: the processes tests start would be deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_makes_its_tables_once() -> Iterator[None]:
+    """Copy them into each further SQLite store: MLflow makes them by all of its migrations, which takes seconds.
+
+    Whoever starts a process that would make a store connects to it here first. Where faults are tried at every place,
+    the making is one of them, and nothing is copied.
+    """
+    if "mlflow" not in sys.modules or "EVERY_FAULT" in os.environ:
+        yield
+        return
+    from mlflow.store.db import utils
+
+    made = utils._initialize_tables
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as tables, pytest.MonkeyPatch.context() as patch:
+
+        def copied(engine: Any) -> None:
+            first = not tables.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if first or engine.dialect.name != "sqlite":
+                made(engine)
+            if engine.dialect.name == "sqlite":
+                with closing(engine.raw_connection()) as pooled:
+                    there = pooled.driver_connection
+                    there.backup(tables) if first else tables.backup(there)
+
+        patch.setattr(utils, "_initialize_tables", copied)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -90,16 +90,15 @@ def connect(url: str = DEFAULT) -> Storage:
     try:
         look(url, OPTUNA, Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic")
         with quiet(), FileLock(f"{path}.lock") if path else _alone(url):
-            storage = Storage(
+            if path:
+                with sqlite3.connect(path) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+            return Storage(
                 url,
                 engine_kwargs={} if path else PATIENCE,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
             )
-            if path:
-                with sqlite3.connect(path) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-            return storage
     except TrackingError as error:
         raise StudyError(str(error)) from None
     except (SQLAlchemyError, OptunaError, OSError, RuntimeError, ImportError, sqlite3.Error, ValueError) as error:

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store of each kind, and databases that are none."""
-    folder = tmp_path_factory.mktemp("made")
-    store.connect(f"sqlite:///{folder}/mlflow.db")
-    storage.connect(f"sqlite:///{folder}/optuna.db").engine.dispose()
+    folder, opened = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("opened")
+    store.connect(f"sqlite:///{opened}/mlflow.db")
+    storage.connect(f"sqlite:///{opened}/optuna.db").engine.dispose()
     for name in ("mlflow.db", "optuna.db"):
-        with closing(sqlite3.connect(folder / name)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")
+        with closing(sqlite3.connect(opened / name)) as connection:
+            connection.execute("VACUUM INTO ?", (str(folder / name),))  # that one is nobody's, and in one file
     for name, statements in {
         "mlflow.db": ["DROP TABLE inputs", "UPDATE alembic_version SET version_num = '451aebb31d03'"],
         "optuna.db": ["DROP TABLE trial_heartbeats", "UPDATE alembic_version SET version_num = 'v2.4.0.a'"],
@@ -41,8 +41,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.execute("CREATE TABLE people (name)")
     (folder / "text.db").write_text("a shopping list, and a long one")
     (folder / "folder.db").mkdir()
-    for lock in folder.glob("*.lock"):
-        lock.unlink()
     return folder
 
 
