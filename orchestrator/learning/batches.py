@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from itertools import repeat
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.errors import RecipeError
-from orchestrator.learning.augment import augment
+from orchestrator.learning.augment import Moves, draw, move
 from orchestrator.learning.devices import room_for_data
 from orchestrator.learning.transformations import ordered
 
@@ -25,15 +26,33 @@ ORDER, AUGMENTATION = 2, 3
 AHEAD = 4
 """Batches read ahead where the cutouts do not fit on the device."""
 
+DRAWN = 4096
+"""Images for which the augmentation is drawn at once: so many that the host's part costs little a batch, and no more,
+since of a million it would keep a GPU waiting before each epoch."""
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Examples = tuple[Tensor, Tensor]
+"""Images (n, bands, size, size) and labels (n,), float32 on the device."""
 
 
-class Batch(NamedTuple):
-    """Images (n, bands, size, size) and labels (n,), float32 on the device."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch that is put together where it is trained on, so that this can be part of the step.
 
-    images: Tensor
-    labels: Tensor
+    Unpacked, it is its images (n, bands, size, size) and labels (n,), float32 on the device.
+
+    Attributes:
+        make: gives the images and labels of its parts; the same for all batches of a training, and does not make the
+            host wait for the device.
+        parts: what is this batch's own, on the device.
+    """
+
+    make: Callable[..., Examples]
+    parts: tuple[Tensor, ...]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.make(*self.parts))
 
 
 @dataclass(frozen=True)
@@ -78,12 +97,31 @@ class Batches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of that epoch, each time the same."""
-        parts = np.split(self._rng(number, ORDER).permutation(len(self.rows)), self._cuts())
-        batches = ahead(self._read, parts, AHEAD) if self._resident is None else map(self._pick, parts)
+        order = self._rng(number, ORDER).permutation(len(self.rows))
+        parts = np.split(order, self._cuts())
+        moves = self._moves(number, [len(part) for part in parts]) if self.augment else repeat(())
+        if self._resident is None:
+            read = ahead(self._read, parts, AHEAD)
+            yield from (Batch(_augmented, (*given, *how)) for given, how in zip(read, moves, strict=False))
+        else:
+            places = torch.split(self._on_device(torch.from_numpy(order)), [len(part) for part in parts])
+            yield from (Batch(self._pick, (where, *how)) for where, how in zip(places, moves, strict=False))
+
+    def _moves(self, epoch: int, counts: list[int]) -> Iterator[tuple[Tensor, ...]]:
+        """How the images of each batch are augmented."""
         generator = torch.Generator()
-        generator.manual_seed(int(self._rng(number, AUGMENTATION).integers(2**63)))
-        for images, labels in batches:
-            yield Batch(augment(images, generator, transformations=self.augment, strength=self.strength), labels)
+        generator.manual_seed(int(self._rng(epoch, AUGMENTATION).integers(2**63)))
+        batches = max(DRAWN // self.batch_size, 1)
+        for start in range(0, len(counts), batches):
+            some = counts[start : start + batches]
+            drawn = draw(some, self.pixels.shape[-1], generator, self.augment, self.strength)
+            yield from zip(*(torch.split(self._on_device(each), some) for each in drawn), strict=True)
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """Copied from memory that a GPU can read by itself, so that the host need not wait."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def _cuts(self) -> list[int]:
         cuts = list(range(self.batch_size, len(self.rows), self.batch_size))
@@ -93,32 +131,35 @@ class Batches:
         return np.random.default_rng([self.seed, epoch, purpose])
 
     @cached_property
-    def _resident(self) -> Batch | None:
+    def _resident(self) -> Examples | None:
         """All that is trained on, on the device; None where it does not fit."""
         room = room_for_data(self.device) if self.room is None else self.room
         count = len(self.rows)
         if self.pixels[:1].nbytes * count > room:
             return None
-        everything = Batch(
-            torch.empty((count, *self.pixels.shape[1:]), device=self.device), torch.empty(count, device=self.device)
+        everything = (
+            torch.empty((count, *self.pixels.shape[1:]), device=self.device),
+            torch.empty(count, device=self.device),
         )
         for start in range(0, count, 1024):  # the host may not have room for a copy of all
             for whole, part in zip(everything, self._read(np.arange(start, min(start + 1024, count))), strict=True):
                 whole[start : start + len(part)] = part
         return everything
 
-    def _pick(self, places: NDArray[np.int64]) -> Batch:
+    def _pick(self, places: Tensor, *moves: Tensor) -> Examples:
         assert self._resident is not None
-        index = torch.from_numpy(places).to(self.device)
-        return Batch(*(each.index_select(0, index) for each in self._resident))
+        images, labels = (each.index_select(0, places) for each in self._resident)
+        return _augmented(images, labels, *moves)
 
-    def _read(self, places: NDArray[np.int64]) -> Batch:
+    def _read(self, places: NDArray[np.int64]) -> Examples:
         rows = self.rows[places]
         images = torch.from_numpy(np.ascontiguousarray(self.pixels[rows], dtype=np.float32))
         labels = torch.from_numpy(self.labels[rows].astype(np.float32))
-        if self.device.type == "cuda":
-            images, labels = images.pin_memory(), labels.pin_memory()
-        return Batch(images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        return self._on_device(images), self._on_device(labels)
+
+
+def _augmented(images: Tensor, labels: Tensor, *moves: Tensor) -> Examples:
+    return move(images, Moves(*moves)) if moves else images, labels
 
 
 def ahead(make: Callable[[Given], Made], parts: Iterable[Given], count: int, threads: int = 1) -> Iterator[Made]:

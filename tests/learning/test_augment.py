@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import kornia.geometry.transform as kornia
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from orchestrator.errors import RecipeError
 from orchestrator.learning import augment as augmentation
 from orchestrator.learning import transformations
-from orchestrator.learning.augment import augment
+from orchestrator.learning.augment import Moves, augment, draw, move
 from orchestrator.learning.transformations import DIHEDRAL, TRANSFORMATIONS
 
 NUMPY: dict[str, Callable[[Tensor], Tensor]] = {
@@ -150,6 +150,59 @@ def test_all_nine_together_resample_once_with_the_border_mirrored() -> None:
             expected = affine_transform(before[band], [[yy, yx], [xy, xx]], [y, x], order=1, mode="mirror")
             np.testing.assert_allclose(after[band], expected, atol=2e-3)
     assert len({each.tobytes() for each in maps.round(6)}) > 50
+
+
+def one_by_one(images: Tensor, names: Sequence[str], strength: float, random: torch.Generator) -> Tensor:
+    """The same augmentation as plainly as can be: an image after the other, matrices, and kornia's own warping."""
+    count, size = len(images), images.shape[-1]
+    wanted = torch.randint(0, len(names) + 1, (count, 1), generator=random)
+    chosen = torch.rand(count, len(names), generator=random).argsort(dim=1) < wanted
+    amounts = [2 * torch.rand(count, 2, generator=random, dtype=torch.float64) - 1 for _ in names]
+    centre = torch.eye(3, dtype=torch.float64)
+    centre[:2, 2] = (size - 1) / 2
+    results = []
+    for number, image in enumerate(images):
+        done = [name for name, here in zip(names, chosen[number], strict=True) if here]
+        for name in done:
+            image = NUMPY[name](image) if name in NUMPY else image
+        if set(done) - set(DIHEDRAL):
+            whole = torch.eye(3, dtype=torch.float64)
+            for name in done:
+                u, v = amounts[names.index(name)][number].tolist()
+                whole = torch.tensor(matrix(name, u, v, size, strength), dtype=torch.float64) @ whole
+            about_corner = (centre @ whole @ centre.inverse())[None, :2].float()
+            image = kornia.warp_affine(images[number, None], about_corner, (size, size), padding_mode="reflection")[0]
+        results.append(image)
+    return torch.stack(results)
+
+
+def matrix(name: str, u: float, v: float, size: int, strength: float) -> list[list[float]]:
+    smaller = strength * 0.25
+    return {
+        "flip_horizontal": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        "flip_vertical": [[1, 0, 0], [0, -1, 0], [0, 0, 1]],
+        "rotate_90": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
+        "rotate_180": [[-1, 0, 0], [0, -1, 0], [0, 0, 1]],
+        "rotate_270": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+        "translate": [[1, 0, strength * 0.1 * size * u], [0, 1, strength * 0.1 * size * v], [0, 0, 1]],
+        "scale": [[1 - smaller * (1 + u) / 2, 0, 0], [0, 1 - smaller * (1 + v) / 2, 0], [0, 0, 1]],
+        "shear_x": [[1, strength * 0.2 * u, 0], [0, 1, 0], [0, 0, 1]],
+        "shear_y": [[1, 0, 0], [strength * 0.2 * v, 1, 0], [0, 0, 1]],
+    }[name]
+
+
+@pytest.mark.parametrize("names", [TRANSFORMATIONS, DIHEDRAL, ("rotate_90", "scale", "shear_y")])
+@pytest.mark.parametrize("strength", [1.0, 1.7])
+def test_batches_drawn_ahead_are_to_the_bit_what_each_image_gets_from_kornia_alone(
+    names: tuple[str, ...], strength: float
+) -> None:
+    images, counts = noise(75, 21, bands=2), [32, 32, 11]
+    random = generator(3)
+    expected = [one_by_one(batch, names, strength, random) for batch in images.split(counts)]
+    moves = [each.split(counts) for each in draw(counts, 21, generator(3), names, strength)]
+    for batch, looks, *how in zip(images.split(counts), expected, *moves, strict=True):
+        assert torch.equal(move(batch, Moves(*how)), looks)
+        assert torch.equal(move(batch, Moves(*how), apart=False), looks)
 
 
 def test_no_dark_wedge_comes_into_view() -> None:

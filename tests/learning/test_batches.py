@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.errors import RecipeError
 from orchestrator.learning.batches import AHEAD, Batch, Batches, ahead
@@ -36,20 +37,20 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 @given(rows=st.integers(2, 40), batch_size=st.integers(2, 12), epoch=st.integers(1, 5))
 def test_an_epoch_is_every_chosen_image_once_with_its_label(rows: int, batch_size: int, epoch: int) -> None:
     made = batches(rows, size=1, batch_size=batch_size)
-    parts = list(made.epoch(epoch))
-    numbers = torch.cat([part.images for part in parts]).flatten().long()
+    images, labels = zip(*made.epoch(epoch), strict=True)
+    numbers = torch.cat(images).flatten().long()
     assert sorted(numbers.tolist()) == made.rows.tolist()
-    assert (torch.cat([part.labels for part in parts]) == numbers % 2).all()
-    assert len(parts) == len(made)
-    sizes = [len(part.labels) for part in parts]
+    assert (torch.cat(labels) == numbers % 2).all()
+    assert len(labels) == len(made)
+    sizes = [len(each) for each in labels]
     assert all(size == batch_size for size in sizes[:-1])
     assert 2 <= sizes[-1] <= batch_size + 1  # batch norm cannot do with one
 
 
 def test_images_and_labels_are_float32() -> None:
-    batch = next(iter(batches().epoch(1)))
-    assert (batch.images.dtype, batch.labels.dtype) == (torch.float32, torch.float32)
-    assert (batch.images.shape, batch.labels.shape) == ((6, 1, 8, 8), (6,))
+    images, labels = next(iter(batches().epoch(1)))
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.float32)
+    assert (images.shape, labels.shape) == ((6, 1, 8, 8), (6,))
 
 
 @pytest.mark.parametrize("room", ROOM.values(), ids=ROOM)
@@ -65,9 +66,9 @@ def test_seed_and_epoch_alone_decide_the_batches(room: int) -> None:
 
 def test_augmentation_changes_images_but_not_their_order() -> None:
     plain, augmented = (list(batches(augment=names).epoch(2)) for names in ((), TRANSFORMATIONS))
-    for before, after in zip(plain, augmented, strict=True):  # each image has one value, whatever is done to it
-        assert torch.equal(before.labels, after.labels)
-        torch.testing.assert_close(before.images, after.images)
+    for (images, labels), (after, same_labels) in zip(plain, augmented, strict=True):
+        assert torch.equal(labels, same_labels)
+        torch.testing.assert_close(images, after)  # each image has one value, whatever is done to it
 
 
 def test_the_global_random_state_stays_as_it_is() -> None:
@@ -88,13 +89,69 @@ def test_pixels_on_the_device_give_the_very_batches_that_pixels_on_disk_give(tmp
         assert same(list(resident.epoch(epoch)), list(read.epoch(epoch)))
 
 
+class Calls(TorchDispatchMode):
+    """The names of the operations that torch is asked for, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("room", ROOM.values(), ids=ROOM)
+def test_the_augmentation_is_drawn_before_the_first_batch_and_an_image_resampled_once(room: int) -> None:
+    made = batches(augment=TRANSFORMATIONS, room=room)
+    with Calls() as calls:
+        for batch in made.epoch(1):
+            before = len(calls.names)
+            images, _ = batch
+            assert calls.names[before:].count("grid_sampler_2d") <= 1
+            assert torch.isfinite(images).all()
+    drawn = [n for n, name in enumerate(calls.names) if name in ("rand", "randint", "uniform_", "random_")]
+    assert drawn
+    assert max(drawn) < calls.names.index("grid_sampler_2d")
+
+
+@pytest.mark.parametrize("room", ROOM.values(), ids=ROOM)
+def test_no_step_of_a_batch_on_a_device_asks_for_a_value(room: int) -> None:
+    made = batches(augment=TRANSFORMATIONS, room=room, device=torch.device("meta"))  # which has no values
+    for batch in made.epoch(1):
+        with Calls() as calls:
+            images, labels = batch
+        assert calls.names.count("grid_sampler_2d") == 1
+        assert (images.shape[1:], len(labels)) == ((1, 8, 8), len(images))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("room", ROOM.values(), ids=ROOM)
+def test_cuda_gives_the_batches_of_the_cpu_without_being_waited_for(room: int) -> None:
+    device = torch.device("cuda")
+    pixels, chosen = np.random.default_rng(0).normal(size=(40, 1, 33, 33)).astype(np.float32), np.arange(40)
+    made, expected = (
+        Batches(pixels, np.zeros(40, np.int8), chosen, 6, where, TRANSFORMATIONS, seed=1, room=room)
+        for where in (device, CPU)
+    )
+    list(made.epoch(1))  # fills what is kept
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        seen = [tuple(batch) for batch in made.epoch(2)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for (images, labels), (others, same_labels) in zip(seen, expected.epoch(2), strict=True):
+        torch.testing.assert_close(images.cpu(), others, atol=1e-4, rtol=0)
+        assert torch.equal(labels.cpu(), same_labels)
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 def test_pixels_are_kept_on_the_device_where_all_that_is_trained_on_fits(missing: int) -> None:
     needed = 20 * 8 * 8 * 4  # of the chosen rows alone
     made = batches(room=needed - missing)
     list(made.epoch(1))
     made.pixels[:] = -1  # what was kept does not notice
-    seen = torch.cat([batch.images for batch in made.epoch(2)])
+    seen = torch.cat([images for images, _ in made.epoch(2)])
     assert bool((seen >= 0).all()) == (missing == 0)
 
 
