@@ -39,12 +39,13 @@ def share(count: int, total: int, level: float = LEVEL) -> Limits:
 
     Source: Clopper & Pearson 1934, Biometrika 26, 404.
     """
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
     if not total:
         return NOTHING
-    found = binomtest(count, total).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+    low = betaincinv(count, total - count + 1, (1 - level) / 2) if count else 0.0
+    high = betaincinv(count + 1, total - count, (1 + level) / 2) if count < total else 1.0
+    return float(low), float(high)
 
 
 def intervals(curve: Roc, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Limits]:
@@ -184,8 +185,7 @@ def _drawn(
 
     Source: Rubin 1981, Annals of Statistics 9, 130; Metz 1978, Seminars in Nuclear Medicine 8, 283.
     """
-    from scipy.special import ndtr, ndtri
-    from scipy.stats import beta
+    from scipy.special import betaincinv, ndtr, ndtri
 
     rng = np.random.default_rng(seed)
     known, which = np.unique(np.concatenate(tops), return_inverse=True)
@@ -194,7 +194,7 @@ def _drawn(
     filled = counts > 0
     lenses, unseen = rng.standard_gamma(counts[filled], (resamples, filled.sum())), rng.standard_exponential(resamples)
     total = lenses.sum(1) + unseen
-    nodes = beta.ppf((np.arange(NODES) + 0.5) / NODES, allowed + 1, others - allowed)
+    nodes = betaincinv(allowed + 1, others - allowed, (np.arange(NODES) + 0.5) / NODES)
     end = np.ones((resamples, 1))
     drawn = []
     for top, place in zip(np.split(which, len(tops)), cells[filled].T, strict=True):

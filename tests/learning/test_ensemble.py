@@ -15,7 +15,7 @@ from torch import nn
 
 import architectures
 from orchestrator.errors import RecipeError
-from orchestrator.learning import calibration, onnx, pt2
+from orchestrator.learning import calibration, pt2
 from orchestrator.learning import finder as finders
 from orchestrator.learning.ensemble import Orientations, Rank, combine, stacked
 from orchestrator.learning.finder import Finder, find
@@ -87,8 +87,6 @@ def test_mean_ranks_order_as_scipys_and_lie_on_the_scale_of_logits(
     np.testing.assert_allclose(found, slope * mean + offset, atol=1e-5)
     assert probabilities.mean() == pytest.approx(labels.mean(), abs=1e-4), "as many lenses as there are"
     assert find(finder, flux[3:4], CPU)[0] == pytest.approx(found[3:4], abs=1e-4)  # ranks enlarge rounding
-    onnx.write(pt2.load(tmp_path / "rank.pt2", CPU), flux[:3], tmp_path / "rank.onnx")
-    assert (tmp_path / "rank.onnx").exists()
 
 
 def test_ranks_rise_between_beside_and_beyond_the_logits_they_are_of() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 import architectures
 from orchestrator.errors import RecipeError
 from orchestrator.learning import calibration, onnx, pt2
 from orchestrator.learning import finder as finders
+from orchestrator.learning.ensemble import combine
 from orchestrator.learning.finder import Finder, find
 
 CPU = torch.device("cpu")
@@ -30,12 +33,24 @@ def flux() -> np.ndarray:
     return flux
 
 
-@pytest.mark.parametrize("normalisation", [pytest.param("zscale", marks=pytest.mark.slow), "asinh"])
-def test_scores_are_those_of_the_graph(normalisation: str, flux: np.ndarray, tmp_path: Path) -> None:
+def finder(normalisation: str) -> Finder:
+    return Finder(architectures.create("lens_flow", bands=1, hidden=8), normalisation)
+
+
+def ranked(normalisation: str) -> nn.Module:
+    """The mean rank of two."""
+    labels, logits = np.repeat([0, 1], 20).astype(np.int8), np.stack([np.linspace(-1, 1, 40)] * 2)
+    return combine([finder(normalisation), finder(normalisation)], "rank", labels, logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "normalisation"), [(finder, "zscale"), (ranked, "asinh")])
+def test_scores_are_those_of_the_graph(
+    make: Callable[[str], nn.Module], normalisation: str, flux: np.ndarray, tmp_path: Path
+) -> None:
     knots = np.array([-1.0, 0.1, 0.2]), np.array([0.1, 0.5, 0.9])
-    network = architectures.create("lens_flow", bands=1, hidden=8)
-    finder = calibration.Calibrated(Finder(network, normalisation), calibration.Isotonic(*knots))
-    finders.export(finder, 1, 101, tmp_path / "finder.pt2")
+    whole = calibration.Calibrated(make(normalisation), calibration.Isotonic(*knots))
+    finders.export(whole, 1, 101, tmp_path / "finder.pt2")
     program = pt2.load(tmp_path / "finder.pt2", CPU)
     assert onnx.write(program, flux, tmp_path / "finder.onnx") < 1e-5
     session = onnxruntime.InferenceSession(str(tmp_path / "finder.onnx"), providers=["CPUExecutionProvider"])
@@ -46,9 +61,9 @@ def test_scores_are_those_of_the_graph(normalisation: str, flux: np.ndarray, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["finder.onnx", "finder.pt2"]
 
 
+@pytest.mark.slow
 def test_what_differs_is_not_kept(flux: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = architectures.create("lens_flow", bands=1, hidden=8)
-    finders.export(Finder(network, "asinh"), 1, 101, tmp_path / "finder.pt2")
+    finders.export(finder("asinh"), 1, 101, tmp_path / "finder.pt2")
     monkeypatch.setitem(onnx.SPELT, torch.ops.aten.asinh.default, lambda values: values)
     with pytest.raises(RecipeError, match=r"not kept: it differs from the graph by"):
         onnx.write(pt2.load(tmp_path / "finder.pt2", CPU), flux, tmp_path / "finder.onnx")

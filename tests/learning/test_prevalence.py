@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, binomtest, norm
 
 from orchestrator.errors import DataError
+from orchestrator.learning import prevalence
 from orchestrator.learning.prevalence import corrected, survey
 
 
@@ -66,7 +67,10 @@ def test_what_is_no_share_is_refused(share: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("others", "lenses"), [(300, 50), (5000, 50), (100, 1000)])
-def test_a_limit_holds_for_the_threshold_that_the_objects_give(others: int, lenses: int) -> None:
+def test_a_limit_holds_for_the_threshold_that_the_objects_give(
+    others: int, lenses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prevalence, "DRAWS", 2000)  # the limit is as good to half a per cent
     rng, labels = np.random.default_rng(2), np.repeat(np.array([0, 1], np.int8), [others, lenses])
     missed: dict[str, int] = {}
     told: dict[str, int] = {}
