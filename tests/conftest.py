@@ -16,6 +16,7 @@ import torch
 
 from orchestrator.data.challenge import GROUND, SPACE, ImagingSet
 from orchestrator.data.simulation import simulate
+from orchestrator.learning.devices import keep_memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,12 @@ class Command:
 def ctrl_c_is_heard() -> None:
     """Undo what a shell does to commands in the background: the processes tests start would be deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_is_kept() -> None:
+    """As in every process that computes: trainings take less time."""
+    keep_memory()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import subprocess
 import sys
 
@@ -72,3 +74,56 @@ def test_numbers_next_to_nothing_are_taken_for_it_by_all_threads_of_a_process_th
     )
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True", "0"]  # importing changes nothing
+
+
+FAULTS = """
+import json, resource, threading
+import torch
+from torch import nn
+from orchestrator.learning import devices
+
+network = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # maps of 40 MB
+images = torch.zeros(16, 1, 101, 101)
+
+def train(steps=3):
+    for _ in range(steps):
+        network(images).sum().backward()
+
+def faults(work):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def in_a_thread():
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+
+train()
+given_back = faults(train)
+devices.choose("cpu")
+train()
+print(json.dumps([given_back, faults(train), faults(in_a_thread)]))
+"""
+
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+
+
+@glibc
+def test_steps_of_a_training_take_the_memory_of_those_before_in_any_thread() -> None:
+    told = subprocess.run([sys.executable, "-c", FAULTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    given_back, kept, in_a_thread = json.loads(told.stdout)
+    assert given_back > 3 * 10_000  # one map has as many pages
+    assert kept < given_back / 5
+    assert in_a_thread < given_back / 5
+
+
+@glibc
+def test_every_wish_about_memory_is_one_that_glibc_grants() -> None:
+    script = (
+        "import ctypes\nfrom orchestrator.learning.devices import KEPT\n"
+        "print({ctypes.CDLL(None).mallopt(*each) for each in KEPT.values()})"
+    )
+    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "{1}"
