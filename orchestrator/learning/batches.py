@@ -54,6 +54,9 @@ class Batch:
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.make(*self.parts))
 
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
 
 @dataclass(frozen=True)
 class Batches:

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 import architectures
 from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
 from orchestrator.json_text import as_json
 from orchestrator.learning.batches import Batch
-from orchestrator.learning.devices import autocast, reproducible, resolve_precision
+from orchestrator.learning.devices import reproducible, resolve_precision
 from orchestrator.learning.recipe import Recipe
+from orchestrator.learning.step import Average, Replayed, Step, replays
 
 WEIGHTS, DROPOUT = 0, 1
 """What a random stream is for; beside the seed and the epoch it decides the stream."""
@@ -45,27 +45,6 @@ class Epoch:
     loss: float
     metrics: Mapping[str, float]
     seconds: float
-
-
-@dataclass
-class Average:
-    """A running average of a network's weights and batch statistics, as a network of its own."""
-
-    network: nn.Module
-    decay: float
-    steps: int = 0
-
-    @torch.no_grad()
-    def follow(self, network: nn.Module) -> None:
-        """Take a step towards the network; early on, when the average is of little, a larger one."""
-        self.steps += 1
-        towards = 1 - min(self.decay, self.steps / (self.steps + 9))
-        pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
-        for mean, now in pairs:
-            if mean.is_floating_point():
-                mean.lerp_(now, towards)
-            else:  # batch norm counts its batches
-                mean.copy_(now)
 
 
 @dataclass
@@ -92,20 +71,31 @@ def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Traini
         except ValueError as error:
             raise RecipeError(str(error)) from None
     network.to(device)
-    optimiser = _optimiser(recipe, network)
+    optimiser = _optimiser(recipe, network, device)
     average = Average(copy.deepcopy(network), recipe.ema) if recipe.ema else None
     return Training(recipe, network, optimiser, device, average=average)
 
 
-def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
+def _optimiser(recipe: Recipe, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    """On CUDA with all of its state on the device, the learning rate too, so that a graph can hold its step."""
+    there = device.type == "cuda"
+    rate = torch.tensor(recipe.learning_rate, device=device) if there else recipe.learning_rate
+    settings: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": there or None}
     match recipe.optimiser:
         case "adam":
-            return torch.optim.Adam(network.parameters(), lr=rate, eps=1e-7, weight_decay=decay)
+            return torch.optim.Adam(network.parameters(), eps=1e-7, capturable=there, **settings)
         case "adamw":
-            return torch.optim.AdamW(network.parameters(), lr=rate, eps=1e-7, weight_decay=decay)
+            return torch.optim.AdamW(network.parameters(), eps=1e-7, capturable=there, **settings)
         case "sgd":
-            return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
+            return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **settings)
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """In place where it is a tensor: a graph reads it there."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -132,43 +122,40 @@ def train(
     Raises:
         RecipeError: the loss or the network is no longer finite.
     """
+    recipe, device = training.recipe, training.device
+    precision = resolve_precision(recipe.precision, device)
+    step = Step(training.network, training.optimiser, training.average, precision, recipe.label_smoothing, device)
+    take = Replayed(step) if replays(device) else step
     while training.epoch < until:
         number, start = training.epoch + 1, time.perf_counter()
         for group in training.optimiser.param_groups:
-            group["lr"] = learning_rate(training.recipe, number)
-        with _seeded(training.recipe.seed, number, DROPOUT, training.device), reproducible():
-            loss, accuracy = _one_epoch(training, batches(number))
+            _set_rate(group, learning_rate(recipe, number))
+        with _seeded(recipe.seed, number, DROPOUT, device), reproducible():
+            loss, accuracy = _one_epoch(training, step, take, batches(number))
         seconds = time.perf_counter() - start
-        finite = all(each.isfinite().all() for each in training.network.state_dict().values())
+        finite = torch.stack([each.isfinite().all() for each in training.network.state_dict().values()]).all()
         if not (finite and np.isfinite(loss)):
             raise RecipeError(
-                f"{training.recipe.architecture} diverged in epoch {number}, with a loss of {loss:g};"
-                f" a learning_rate below {training.recipe.learning_rate:g} may help"
+                f"{recipe.architecture} diverged in epoch {number}, with a loss of {loss:g};"
+                f" a learning_rate below {recipe.learning_rate:g} may help"
             )
         training.epoch = number
         yield Epoch(number, loss, {"accuracy": accuracy, **validate(training.network)}, seconds)
 
 
-def _one_epoch(training: Training, batches: Iterable[Batch]) -> tuple[float, float]:
-    network, device = training.network, training.device
-    precision, smoothing = resolve_precision(training.recipe.precision, device), training.recipe.label_smoothing
-    network.train()
+def _one_epoch(
+    training: Training, step: Step, take: Callable[[Batch], None], batches: Iterable[Batch]
+) -> tuple[float, float]:
+    training.network.train()
     # Sums stay on the device: reading a value would make it wait at every step.
-    summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for images, labels in batches:
-        with autocast(device, precision):
-            logits: Tensor = network(images)
-        logits = logits.float()
-        loss = binary_cross_entropy_with_logits(logits, labels + smoothing * (0.5 - labels))
-        training.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        training.optimiser.step()
+    step.summed.zero_(), step.right.zero_()
+    seen = 0
+    for batch in batches:
         if training.average:
-            training.average.follow(network)
-        summed += loss.detach() * len(labels)
-        right += ((logits.detach() > 0) == (labels > 0.5)).sum()
-        seen += len(labels)
-    return float(summed) / seen, float(right) / seen
+            training.average.count()
+        take(batch)
+        seen += len(batch)
+    return float(step.summed) / seen, float(step.right) / seen
 
 
 def save(training: Training, path: Path, notes: Mapping[str, Any]) -> None:
@@ -209,7 +196,9 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
         same = earlier.digest_without(*free) == training.recipe.digest_without(*free)
         if same:
             training.network.load_state_dict(stored["network"])
-            training.optimiser.load_state_dict(stored["optimiser"])
+            # Settings are the recipe's and this device's; on another they had another form.
+            settings = training.optimiser.state_dict()["param_groups"]
+            training.optimiser.load_state_dict({**stored["optimiser"], "param_groups": settings})
             training.epoch = stored["epoch"]
             if training.average:
                 training.average.network.load_state_dict(stored["average"]["network"])

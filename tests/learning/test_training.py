@@ -282,7 +282,7 @@ def test_a_running_average_follows_the_weights_step_by_step() -> None:
     original = again.average.follow
 
     def follow(network: torch.nn.Module) -> None:
-        decay = min(0.5, (again.average.steps + 1) / (again.average.steps + 10))
+        decay = min(0.5, again.average.steps / (again.average.steps + 9))
         for name, now in network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * now
         original(network)
