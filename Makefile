@@ -14,10 +14,12 @@ quickstart: .venv/installed
 test: .venv/installed-dev
 	$(PYTEST)
 
-# What becomes of bad input, as a table; then over 20,000 valid files with something changed. Ten minutes.
+# What becomes of bad input, as a table; over 20,000 valid files with something changed: ten minutes. Then each command
+# is disturbed at a twentieth of the places where it writes or reads, another each day: ten minutes more.
 torture: .venv/installed-dev
 	$(BIN)/python -m tests.torture
 	TORTURE_CASES=4500 $(PYTEST) tests/torture/test_fuzz.py --dist load
+	EVERY_FAULT=20:$$(( $$(date +%s) / 86400 )) $(PYTEST) tests/cli/test_every_fault.py --dist load
 
 # The same, half as long again, and the share of lines and branches that it reaches.
 coverage: .venv/installed-dev

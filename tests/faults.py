@@ -1,8 +1,8 @@
-"""Faults injected in this process: the n-th thing that a command writes fails, or ends the process.
+"""Faults injected in this process: the n-th thing that a command writes or reads fails, or ends the process.
 
 What a command writes is a commit of either store that changes something, or an operation on the file system: opening
-a file to write, renaming, removing, copying, making a folder. Each is known by its place, the lines of the project and
-of the library that led to it, so that one fault a place stands for all that are alike.
+a file to write, renaming, removing, copying, making a folder. What it reads is a query of either store. Each is known
+by its place, the lines of the project that led to it, so that one fault a place stands for all that are alike.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conftest import ROOT
 
-Mode = Literal["fails", "stopped", "killed"]
-"""An error that may not come again; Ctrl-C; the end of the process, after which it writes nothing more."""
+Mode = Literal["fails", "stopped", "killed", "unread"]
+"""An error that may not come again; Ctrl-C; the end of the process, after which it writes nothing more; an error where
+something is read."""
 
+COMMIT, READ = "commit", "query"
+"""What the kind of a place begins with that changes a store, and that of one where something is read."""
+
+OURS = f"{ROOT / 'orchestrator'}{os.sep}"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")
 OPERATIONS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.copyfile", "shutil.move")
@@ -37,20 +42,20 @@ class Killed(BaseException):
 
 
 Place = tuple[str, ...]
-"""What is written, and the lines of the project that led to it, the innermost last."""
+"""What is written or read, and the lines of the project that led to it, the innermost first."""
 
 
 @dataclass
 class Watch:
-    """What was written while it was watched, and where a fault is to come."""
+    """What was written and read while it was watched, and where a fault is to come."""
 
     at: int | None = None
     mode: Mode = "fails"
     places: list[Place] = field(default_factory=list)
     dead: bool = False
 
-    def written(self, kind: str) -> None:
-        """Note that something is about to be written, or keep it from being so."""
+    def used(self, kind: str) -> None:
+        """Note that something is about to be written or read, or keep it from being so."""
         if self.dead:
             raise Killed
         self.places.append((kind, *_lines()))
@@ -62,9 +67,9 @@ class Watch:
                 raise Killed
             case "stopped":
                 raise KeyboardInterrupt
-            case "fails" if kind == "commit":
-                raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database is locked"))
-            case "fails":
+            case _ if kind.startswith((READ, COMMIT)):
+                raise OperationalError(kind, {}, sqlite3.OperationalError("database is locked"))
+            case _:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -111,23 +116,26 @@ def _audited(name: str, arguments: tuple[Any, ...]) -> None:
             and flags & WRITING
             and os.fspath(path) != os.devnull
         ):
-            _watching.written("open")
+            _watching.used("open")
     elif name in OPERATIONS:
-        _watching.written(name)
+        _watching.used(name)
 
 
 def _executed(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-    if _watching is not None and statement.lstrip().upper().startswith(CHANGES):
+    if _watching is None:
+        return
+    if statement.lstrip().upper().startswith(CHANGES):
         connection.info["changed"] = True
+    elif statement.lstrip().upper().startswith("SELECT"):
+        _watching.used(READ)
 
 
 def _committed(connection: Connection) -> None:
     if _watching is not None and connection.info.pop("changed", False):
-        _watching.written("commit")
+        _watching.used(f"{COMMIT} of {Path(connection.engine.url.database or '').name}")
 
 
 def _lines() -> Iterator[str]:
-    for each in traceback.extract_stack()[:-3]:
-        path = Path(each.filename)
-        if path.is_relative_to(ROOT / "orchestrator"):
-            yield f"{path.relative_to(ROOT / 'orchestrator')}:{each.lineno}"
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_code.co_filename.startswith(OURS):
+            yield f"{frame.f_code.co_filename.removeprefix(OURS)}:{line}"

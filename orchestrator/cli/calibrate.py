@@ -45,10 +45,11 @@ def calibrate(
     from orchestrator.cli.compare import differences
     from orchestrator.learning import devices
     from orchestrator.studies import calibration
-    from orchestrator.tracking import models, store
+    from orchestrator.tracking import leftovers, models, store
 
     chosen = devices.choose(device)
     store.connect(tracking_uri)
+    leftovers.clear()
     loaded = models.load(model, chosen)
     cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = calibration.calibrate(model, loaded, cutouts, method, chosen, store.experiment("calibrations"), prevalence)

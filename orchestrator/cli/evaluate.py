@@ -35,10 +35,11 @@ def evaluate(
     from orchestrator.learning import devices
     from orchestrator.reports import scores, tables
     from orchestrator.studies import evaluation
-    from orchestrator.tracking import models, store
+    from orchestrator.tracking import leftovers, models, store
 
     chosen = devices.choose(device)
     store.connect(tracking_uri)
+    leftovers.clear()
     loaded = models.load(model, chosen)
     cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"), prevalence)

@@ -42,12 +42,13 @@ def features(
     from orchestrator.data.whole import write
     from orchestrator.learning import devices
     from orchestrator.studies import explanation
-    from orchestrator.tracking import models, store
+    from orchestrator.tracking import leftovers, models, store
 
     if maps != "all" and not (maps.isdecimal() and int(maps) > 0):
         raise click.BadParameter(f"'{maps}': a number above 0, or all", param_hint="--maps")
     chosen = devices.choose(device)
     store.connect(tracking_uri)
+    leftovers.clear()
     loaded = models.load(model, chosen)
     names = () if layers == "all" else tuple(layers.split(","))
     shown = 10**6 if maps == "all" else int(maps)

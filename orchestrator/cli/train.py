@@ -65,7 +65,7 @@ def train(
     from orchestrator.reports import tables
     from orchestrator.studies import trial
     from orchestrator.studies.bench import Bench
-    from orchestrator.tracking import records, store
+    from orchestrator.tracking import leftovers, records, store
 
     counts = options.counts("--epochs", epochs)
     recipe = make_recipe(
@@ -85,6 +85,7 @@ def train(
     )
     chosen = devices.choose(device)
     uri = store.connect(tracking_uri)
+    leftovers.clear()
     cutouts = {normalisation: open_set(data, normalisation, max_bad)}
     tested = {normalisation: open_set(test_data, normalisation, max_bad)} if test_data else None
     study = f"train-{cutouts[normalisation].set.name}"

@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from orchestrator.data.whole import PARTIAL, writer
 from orchestrator.errors import RecipeError
 from orchestrator.learning.training import notes
-from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_dead, is_left, requeue
+from orchestrator.studies.storage import Claim, Dead, Storage, begun, is_left, requeue
 from orchestrator.studies.trial import CHECKPOINT, CHECKPOINTS, STORE, catch_up, set_aside, unrecorded
-from orchestrator.tracking import artifacts, moved, records, runs, store
+from orchestrator.tracking import artifacts, leftovers, moved, records, store
+from orchestrator.tracking.leftovers import is_dead
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,19 @@ def _files() -> Iterator[Finding]:
 
 
 def _runs(dead: Dead = is_dead) -> Iterator[Finding]:
-    for run_id, kind, name, tags in records.unfinished():
+    for each in records.unfinished():
+        run_id, kind, name, tags = each
         process = f"process {tags.get('pid', 'unknown')} on {tags.get('host', 'an unknown machine')}"
         what = f"MLflow run {run_id} ({kind} {name} of {tags.get('study') or 'no study'})"
         if kind == "row" and dead(tags):
             yield Finding(
                 f"{what} was not recorded to its end",
                 "delete it; the training records it anew",
-                partial(runs.delete, run_id),
+                partial(leftovers.mend, each),
             )
         elif dead(tags):
             yield Finding(
-                f"{what} says RUNNING, and its {process} is gone", "mark it KILLED", partial(runs.end, run_id, "KILLED")
+                f"{what} says RUNNING, and its {process} is gone", "mark it KILLED", partial(leftovers.mend, each)
             )
         elif kind != "row" and tags.get("host") != platform.node():
             yield Finding(f"{what} says RUNNING, in {process}", "look there: it cannot be told from here", None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import sqlite3
 import warnings
 import zlib
@@ -23,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import StudyError, TrackingError, Unreachable, first_line, without_password
 from orchestrator.tracking import failures
+from orchestrator.tracking.leftovers import is_dead
 from orchestrator.tracking.looking import OPTUNA, database, look
 from orchestrator.tracking.store import refuse_unclear
 
@@ -228,19 +227,6 @@ def failure_lines(searched: optuna.Study) -> list[str]:
     """What failed for good, a line each."""
     trials = searched.get_trials(deepcopy=False, states=[TrialState.FAIL])
     return [f"trial {trial.number}: {trial.user_attrs['error']}" for trial in trials if gave_up(trial)]
-
-
-def is_dead(process: Mapping[str, Any]) -> bool:
-    """Whether a process, by its host and number, was of this machine and is no more, or is this very one."""
-    if process.get("host") != platform.node() or "pid" not in process:
-        return False
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return int(process["pid"]) == os.getpid()
 
 
 def begun(storage: Storage) -> Iterator[tuple[str, str, optuna.Study]]:

@@ -219,11 +219,31 @@ def _resume(
                     checkpoint.replace(_checkpoint(recipe, bench, run_id))
                 return training, run_id, notes
             training = begun()
-    source = known if known and artifacts.has(known, CHECKPOINT) else extends
-    if source:
-        with tempfile.TemporaryDirectory() as folder:
-            restore(training, artifacts.download(source, CHECKPOINT, Path(folder)))
+    if known and artifacts.has(known, CHECKPOINT):
+        try:
+            _restore_attached(training, known)
+        except RecipeError as error:
+            sys.stderr.write(f"{error}; done without\n")
+            training = begun()
+        else:
+            return training, known, {}
+    if extends:
+        _restore_attached(training, extends)
     return training, known, {}
+
+
+def _restore_attached(training: Training, run_id: str) -> None:
+    """Put the state of a run's checkpoint into a training.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = artifacts.download(run_id, CHECKPOINT, Path(folder))
+        try:
+            restore(training, path)
+        except RecipeError as error:
+            raise RecipeError(str(error).replace(str(path), f"{CHECKPOINT} of run {run_id}")) from None
 
 
 def _parts(recipe: Recipe, bench: Bench, cutouts: Cutouts) -> Split:

@@ -101,10 +101,11 @@ def _later(error: BaseException) -> bool | None:
 
 
 def _later_of_mlflow(error: MlflowException) -> bool:
-    if error.error_code in VAGUE:
-        came_of, later = _failed(_before(error))
-        if came_of is not None:
-            return later
+    came_of, later = _failed(_before(error))
+    if type(came_of) is OSError:  # a full disk tells more itself than MLflow, which calls a parameter invalid
+        return None
+    if came_of is not None and error.error_code in VAGUE:
+        return later
     if error.error_code != "INTERNAL_ERROR":
         return error.error_code in LATER
     if isinstance(error, RestException):  # else somebody before the server answered, and not with a failure

@@ -1,10 +1,9 @@
-"""The command line as real processes: killed, interrupted, serving pages, and under `mlflow run`."""
+"""The command line as real processes: serving pages, and under `mlflow run`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import signal
 import socket
@@ -21,57 +20,16 @@ from mlflow import MlflowClient
 
 from orchestrator.studies import storage
 from orchestrator.tracking import store
-from tests.cli.calling import ENVIRONMENT, Call, start
+from tests.cli.calling import ENVIRONMENT, start
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-LONG = """
+STUDY = """
 data = "{data}"
 architectures = ["lens_flow"]
-epochs = [2, 400]
+epochs = [2, 3]
 """
-
-
-def wait_for_epoch(process: subprocess.Popen[str], number: int) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if f"epoch {number}/" in line:
-            return
-    raise AssertionError(f"ended with {process.wait()} before epoch {number}")
-
-
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_ended_by_a_signal_goes_on_from_its_checkpoint(
-    sent: signal.Signals, call: Call, tmp_path: Path, small_space: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "long.toml").write_text(LONG.format(data=small_space))
-    process = start("sweep", "--study", "long.toml", at=tmp_path)
-    wait_for_epoch(process, 4)
-    process.send_signal(sent)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
-    assert ("goes on from here" in told) == (sent == signal.SIGINT)
-    assert "Traceback" not in told
-
-    (tmp_path / "long.toml").write_text(LONG.format(data=small_space).replace("400", "5"))
-    refused = start("sweep", "--study", "long.toml", at=tmp_path)
-    assert "was begun with epochs = [2, 400]" in refused.communicate(timeout=120)[1]
-    assert refused.returncode == 2
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "long.toml").write_text(LONG.format(data=small_space))
-    again = start("sweep", "--study", "long.toml", at=tmp_path)
-    assert again.stderr is not None
-    first = next(int(found[1]) for line in again.stderr if (found := re.search(r"epoch (\d+)/", line)))
-    last = max(map(int, re.findall(r"epoch (\d+)/", told)), default=4)
-    assert first == 3 or (sent == signal.SIGINT and 5 <= first <= last + 2)  # a whole epoch is kept if there is time
-    again.kill()
-    again.communicate(timeout=60)
-    if sent == signal.SIGINT:
-        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-        experiment = client.get_experiment_by_name("long")
-        assert len(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")) == 1
 
 
 def free_port() -> int:
@@ -144,7 +102,7 @@ def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("MLproject", "conda.yaml", "constraints.txt"):
         shutil.copy(ROOT / name, project)
-    (project / "search_spaces" / "tiny.toml").write_text(LONG.format(data=small_space).replace("400", "3"))
+    (project / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=small_space))
     address = f"sqlite:///{tmp_path}/store.db"
     given = {"main": {"model": "lens_flow", "data": str(small_space), "epochs": "1,2"}, "sweep": {"study": "tiny"}}
     parameters = [word for key, value in given[entry].items() for word in ("-P", f"{key}={value}")]

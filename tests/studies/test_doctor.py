@@ -123,6 +123,23 @@ def test_a_broken_checkpoint_is_set_aside_and_its_training_goes_on_from_the_last
     assert examined("a") == []
 
 
+def test_without_any_checkpoint_that_can_be_read_a_training_begins_anew_in_its_run(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(bench, "a", stop_at=2)
+    (lost,) = kept()
+    run_id = torch.load(lost, weights_only=True)["notes"]["run_id"]
+    lost.unlink()
+    (attached,) = Path("mlartifacts").rglob("checkpoint.pt")
+    attached.write_bytes(attached.read_bytes()[:5000])
+    assert sweep(bench, "a") == [1, 2, 3]
+    assert f"checkpoint.pt of run {run_id}: not a readable checkpoint" in capsys.readouterr().err
+    assert [each.run_id for each in records.trials("small")] == [run_id]
+    assert [epoch for epoch, _ in losses()] == [1, 2, 3]
+    assert [row.epochs for row in records.rows("small")] == [1, 3]
+    assert examined("a") == []
+
+
 def test_the_checkpoint_of_a_deleted_run_is_taken_away_by_nobody_but_the_doctor(bench: Bench) -> None:
     sweep(bench, "a", stop_at=2)
     (ours,) = kept()

@@ -26,7 +26,7 @@ from orchestrator.studies.search import values
 from orchestrator.studies.storage import origin_of
 from orchestrator.studies.study import Study
 from orchestrator.studies.trial import run
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import leftovers, records, runs
 from tests.studies.conftest import study
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -100,7 +100,7 @@ def test_what_was_left_before_its_process_was_written_down_is_queued_with_its_wh
     for key, value in known.items():
         trial.set_user_attr(key, value)
     asked.vary["learning_rate"].suggest(trial, "learning_rate")  # and then it was killed
-    assert not storage.is_dead(trial.user_attrs)
+    assert not leftovers.is_dead(trial.user_attrs)
     (found,) = doctor.mend(storage.connect())
     assert "trial 0 of small/lens_flow says RUNNING" in found.what
     assert doctor.examine(storage.connect()) == []

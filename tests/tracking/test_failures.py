@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from optuna.exceptions import StorageInternalError
 
 from orchestrator.errors import OrchestratorError, Refused, TrackingError, Unreachable
@@ -131,6 +133,9 @@ def test_an_error_is_what_it_came_of_and_a_mistake_of_ours_is_none() -> None:
 
     assert isinstance(failures.told(raised(RuntimeError("cannot write"), full)), Unreachable)
     assert isinstance(failures.told(raised(StorageInternalError("commit"), busy)), Unreachable)
+    copying = MlflowException("the code path cannot be copied", error_code=INVALID_PARAMETER_VALUE)
+    assert "No space left on device" in str(told := failures.told(raised(copying, full)))
+    assert isinstance(told, Unreachable)
     assert isinstance(failures.told(PermissionError(errno.EACCES, "Permission denied", "x")), Refused)
     assert failures.told(raised(TypeError("of ours"), full)) is None
     assert failures.told(ValueError("of ours")) is None
