@@ -84,13 +84,26 @@ class _Orchestrator(click.Group):
         except Exception as error:
             from orchestrator.tracking import failures
 
+            if _came_of_ctrl_c(error):
+                _end_stopped(context)
             failed = failures.told(error)
             if failed is None:
                 raise
             raise _shown(failed) from None
         except KeyboardInterrupt:
-            click.echo("\nStopped. The same command goes on from here.", err=True)
-            context.exit(STOPPED)
+            _end_stopped(context)
+
+
+def _end_stopped(context: click.Context) -> NoReturn:
+    click.echo("\nStopped. The same command goes on from here.", err=True)
+    context.exit(STOPPED)
+
+
+def _came_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error came up while Ctrl-C was obeyed: a folder cannot be removed that MLflow's threads still fill."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @click.group(cls=_Orchestrator, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

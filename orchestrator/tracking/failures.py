@@ -100,7 +100,7 @@ def _later(error: BaseException) -> bool | None:
     return None
 
 
-def _later_of_mlflow(error: MlflowException) -> bool:
+def _later_of_mlflow(error: MlflowException) -> bool | None:
     came_of, later = _failed(_before(error))
     if type(came_of) is OSError:  # a full disk tells more itself than MLflow, which calls a parameter invalid
         return None
