@@ -27,6 +27,7 @@ from orchestrator.data.challenge import SPACE
 from orchestrator.data.simulation import simulate
 from orchestrator.errors import AWAY
 from tests.cli.calling import NO_STORE_OF_THE_USER, invoke
+from tests.cli.faulty import EXACT, repeated
 from tests.faults import READ, Killed, Mode, Watch, each_place, watching
 
 EVERY, _, OFFSET = os.environ.get("EVERY_FAULT", "").partition(":")
@@ -43,7 +44,8 @@ normalisation = "none"
 [vary]
 seed = {{ choices = [1] }}
 """
-EXACT = ("auc", "tpr", "fpr", "tpr0", "tpr10", "val_auc", "val_loss", "loss")
+CHECKPOINT = 1
+"""The epoch count at which a checkpoint is written before the last."""
 
 SWEEP = ("sweep", "--study", "faulty.toml")
 TRAINED = ("train", "--model", "lens_flow", "--normalisation", "none", "--batch-size", "16", "--data", "{data}")
@@ -173,6 +175,7 @@ def state(at: Path) -> dict[str, Any]:
         "versions": sorted(
             (each.version, sorted(item for item in each.tags.items() if item[0] in told)) for each in versions
         ),
+        "again": [epoch for epoch in repeated(at) if epoch <= CHECKPOINT] if "faulty" in studies else [],
         "doctor": doctor,
         "checkpoints": [str(path) for path in at.rglob("*.pt*") if "checkpoints" in path.parts],
         "halves": [str(path) for path in at.rglob("*.partial*")],
