@@ -86,7 +86,7 @@ def test_uploads(command: Command) -> None:
             uploads.from_arrays(content, SPACE, 10**6)
         with pytest.raises(DataError):
             uploads.from_json(content, SPACE)
-        (sent,) = uploads.from_fits([uploads.Upload("file", "a.fits", content)], SPACE)
+        (sent,) = uploads.from_fits([uploads.Upload("file", "a.fits", content)], SPACE, 10**9)
         assert sent.bad
 
 

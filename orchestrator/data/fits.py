@@ -218,6 +218,23 @@ def _unpacked(content: bytes, name: str) -> bytes:
     return unpacked
 
 
+def unpacks_to(content: bytes, most: int) -> int:
+    """Bytes that `frames` would unpack of a file, counted as far as `most`; of a damaged one those before the damage."""
+    import gzip
+    import io
+    import zlib
+
+    if not content.startswith(GZIP) or content.count(GZIP + b"\x08") > MEMBERS:
+        return len(content)
+    most, count, file = min(most, UNPACKED + 1), 0, gzip.GzipFile(fileobj=io.BytesIO(content))
+    try:
+        while count < most and (piece := file.read1(most - count)):
+            count += len(piece)
+    except (OSError, EOFError, zlib.error):  # which reading will tell
+        pass
+    return count
+
+
 def _check_costs(content: bytes, name: str) -> None:
     """Refuse what astropy would not come to an end with."""
     if ENDLESS.search(content):

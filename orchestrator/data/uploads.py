@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from orchestrator.data.challenge import SIZE, ImagingSet
-from orchestrator.data.fits import Image, images
+from orchestrator.data.fits import Image, images, unpacks_to
 from orchestrator.data.normalise import unmasked
 from orchestrator.errors import DataError, UnreadableCutout, one_of
 
@@ -29,6 +29,9 @@ ARRAY, ARCHIVE = b"\x93NUMPY", b"PK"
 
 PATIENCE = 30.0
 """Seconds that the files of one request may take to read: the largest that are sound take a third of it."""
+
+OBJECTS = 4096
+"""How many objects a JSON may name that are too short for the pixels of so many."""
 
 WHOLE, BY_BAND = "file", "bands"
 """What fields of a form with FITS files are called: a file an object, or a file a band in the order of the bands."""
@@ -70,6 +73,9 @@ def from_json(content: bytes, imaging: ImagingSet) -> list[Sent]:
     flux = document.get("flux") if isinstance(document, dict) else None
     if not isinstance(flux, list):
         raise DataError(f'no cutouts (allowed: {{"flux": …}} of shape {shape(imaging)})')
+    shortest = len("0,") * len(imaging.bands) * SIZE**2
+    if len(flux) > max(OBJECTS, len(content) // shortest):
+        raise DataError(f"{len(flux)} cutouts in {len(content)} bytes, and the shortest has {shortest}")
     return [_of_numbers(str(number), each, imaging) for number, each in enumerate(flux)]
 
 
@@ -101,11 +107,17 @@ def from_arrays(content: bytes, imaging: ImagingSet, largest: int) -> list[Sent]
     return [_checked(str(number), each, imaging, integers=integers) for number, each in enumerate(flux)]
 
 
-def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
+def from_fits(uploads: Sequence[Upload], imaging: ImagingSet, largest: int) -> list[Sent]:
     """Read FITS files: an object each or, of several bands, files of the challenge's names, or of fields `bands`.
 
+    Args:
+        uploads: the files.
+        imaging: whose cutouts they have to be.
+        largest: bytes that they may have together, those compressed with gzip when they are unpacked.
+
     Raises:
-        DataError: another field, a band twice, a number of files that no objects have, or more than `PATIENCE`.
+        DataError: another field, a band twice, a number of files that no objects have, or too much to read: more bytes
+            than that, or more seconds than `PATIENCE`.
     """
     names = [band.name for band in imaging.bands]
     whole = []
@@ -131,10 +143,20 @@ def from_fits(uploads: Sequence[Upload], imaging: ImagingSet) -> list[Sent]:
     by_band = [partial(_by_band, files, names) for files in (*by_object.values(), *in_order)]
     reads: list[Callable[[], Sent]] = [*whole, *by_band]
     begun = time.monotonic()
-    sent = []
-    for read in reads:
+
+    def check_time() -> None:
         if time.monotonic() - begun > PATIENCE:
             raise DataError(f"the files take longer than {PATIENCE:.0f} s to read; send fewer at once")
+
+    left = largest
+    for each in uploads:
+        check_time()
+        left -= unpacks_to(each.content, left + 1)
+        if left < 0:
+            raise DataError(f"the files unpack to more than {largest / 1e6:g} MB together; send fewer at once")
+    sent = []
+    for read in reads:
+        check_time()
         sent.append(read())
     return sent
 

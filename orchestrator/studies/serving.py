@@ -131,7 +131,7 @@ async def _reader(request: Request, imaging: ImagingSet, largest: int) -> Callab
                 if not isinstance(file, UploadFile):
                     raise DataError(f"field '{field}' holds text; files are expected (with curl: --form {field}=@PATH)")
                 files.append(Upload(field, file.filename or "", await file.read()))
-        return partial(uploads.from_fits, files, imaging)
+        return partial(uploads.from_fits, files, imaging, largest)
     allowed = ", ".join(("application/json", *ARRAYS, "multipart/form-data"))
     raise HTTPException(415, f"content type '{kind}' (allowed: {allowed})")
 

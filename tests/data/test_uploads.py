@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_a_small_archive_of_a_large_array_is_refused_before_it_is_unpacked() -> 
         (b"[1, 2]", "no cutouts"),
         (b'{"flux": 3}', "no cutouts"),
         (b"\xff\xfe", "not JSON"),
+        (b'{"flux": [' + b"0," * 10_000 + b"0]}", "10001 cutouts in 20013 bytes, and the shortest has 81608"),
     ],
 )
 def test_what_is_no_json_of_cutouts_says_what_is_allowed(content: bytes, told: str) -> None:
@@ -150,7 +152,7 @@ def files_of(folder: Path, field: str = "file") -> list[Upload]:
 
 def test_files_of_the_challenges_names_are_put_together_in_whatever_order_they_come(small_ground: Path) -> None:
     objects = scan(small_ground).objects
-    sent = {each.id: each.flux for each in from_fits(files_of(small_ground)[::-1], GROUND)}
+    sent = {each.id: each.flux for each in from_fits(files_of(small_ground)[::-1], GROUND, LARGEST)}
     assert sent.keys() == {each.paths[0].name for each in objects}
     for each in objects:
         np.testing.assert_array_equal(sent[each.paths[0].name], read_cutout(each.paths))
@@ -162,35 +164,64 @@ def test_a_file_an_object_and_a_file_a_band_hold_the_same(small_ground: Path, sm
     in_order = [Upload("bands", f"{n}.fits", path.read_bytes()) for n, path in enumerate(first.paths)]
     together = Upload("file", "object.fits", one_file(["psf", *"UGIR"], np.stack([pixels[0], *pixels[::-1]])))
     packed = Upload("file", "object.fits.gz", gzip.compress(together.content))
-    sent = from_fits([*in_order, together, packed], GROUND)
+    sent = from_fits([*in_order, together, packed], GROUND, LARGEST)
     assert [each.id for each in sent] == ["object.fits", "object.fits.gz", "0.fits"]
     for each in sent:
         np.testing.assert_array_equal(each.flux, pixels)
     alone = scan(small_space).objects[0].paths
-    (space,) = from_fits([Upload("file", "any name", alone[0].read_bytes())], SPACE)
+    (space,) = from_fits([Upload("file", "any name", alone[0].read_bytes())], SPACE, LARGEST)
     np.testing.assert_array_equal(space.flux, read_cutout(alone))
 
 
 def test_a_file_that_cannot_be_read_is_told_beside_the_others(small_ground: Path) -> None:
     files = files_of(small_ground)[:12]
     files[5] = files[5]._replace(content=files[5].content[:20_000])
-    first, second, third = from_fits(files[:-1], GROUND)
+    first, second, third = from_fits(files[:-1], GROUND, LARGEST)
     assert first.bad is None
     assert second.bad is not None
     assert second.bad.startswith(f"{files[5].name}: not a readable FITS file")
     assert third.bad == f"{files[8].name}: no file for U"
-    (alone,) = from_fits([files[0]._replace(name="r.fits")], GROUND)
+    (alone,) = from_fits([files[0]._replace(name="r.fits")], GROUND, LARGEST)
     assert alone.bad == "r.fits: no image in an extension named R, I, G, U (there are 0 PRIMARY)"
     bomb = Upload("bands", "r.fits.gz", gzip.compress(bytes(10**8)))
-    (large,) = from_fits([bomb] * 4, GROUND)
+    (large,) = from_fits([bomb] * 4, GROUND, 10**8)
     assert large.bad == "r.fits.gz: unpacks to more than 16 MB"
 
 
 def test_files_that_are_no_objects_say_what_is_allowed(small_ground: Path) -> None:
     files = files_of(small_ground)[:4]
     with pytest.raises(DataError, match="sent twice"):
-        from_fits([*files, files[0]], GROUND)
+        from_fits([*files, files[0]], GROUND, LARGEST)
     with pytest.raises(DataError, match="3 files in the field bands; 4 an object are expected"):
-        from_fits([each._replace(field="bands") for each in files[:3]], GROUND)
+        from_fits([each._replace(field="bands") for each in files[:3]], GROUND, LARGEST)
     with pytest.raises(DataError, match=r"no field 'fil': did you mean 'file'\? \(allowed: file, bands\)"):
-        from_fits([files[0]._replace(field="fil")], GROUND)
+        from_fits([files[0]._replace(field="fil")], GROUND, LARGEST)
+
+
+def test_all_files_of_a_request_together_unpack_to_no_more_than_it_may_be_large(
+    small_ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [each._replace(content=gzip.compress(each.content)) for each in files_of(small_ground)[:8]]
+    unpacked: list[int] = []
+    for name in ("read", "read1"):
+        own = getattr(gzip.GzipFile, name)
+
+        def counting(file: gzip.GzipFile, size: int = -1, own: Callable[..., bytes] = own) -> bytes:
+            content = own(file, size)
+            unpacked.append(len(content))
+            return content
+
+        monkeypatch.setattr(gzip.GzipFile, name, counting)
+    together = sum(len(gzip.decompress(each.content)) for each in files)
+    assert [each.bad for each in from_fits(files, GROUND, together)] == [None, None]
+    bombs = {
+        "whole": gzip.compress(bytes(10**7)),
+        "too large": gzip.compress(bytes(10**8)),
+        "cut off": gzip.compress(bytes(10**7))[:-9],
+        "in pieces": gzip.compress(bytes(10**4)) * 1000,
+    }
+    for content in bombs.values():
+        unpacked.clear()
+        with pytest.raises(DataError, match=r"the files unpack to more than 30 MB together; send fewer at once"):
+            from_fits([Upload("bands", "r.fits.gz", content)] * 4096, GROUND, 30 * 10**6)
+        assert sum(unpacked) <= 30 * 10**6 + 1

@@ -188,7 +188,7 @@ def test_a_changed_array_is_read_or_refused(name: str, changed: list[Change]) ->
 def test_a_changed_upload_of_any_name_is_read_or_refused(name: str, field: str, changed: list[Change]) -> None:
     content = all_of(changed, corpus.GOOD)
     try:
-        (sent,) = uploads.from_fits([uploads.Upload(field, name, content)], SPACE)
+        (sent,) = uploads.from_fits([uploads.Upload(field, name, content)], SPACE, 10**9)
     except DataError as error:
         one_line(error, "field")
     else:
