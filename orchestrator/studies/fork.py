@@ -14,7 +14,7 @@ from orchestrator.errors import RecipeError, StudyError, one_of
 from orchestrator.learning.recipe import Recipe
 from orchestrator.studies.bench import Bench
 from orchestrator.studies.search import LEGS, values
-from orchestrator.studies.storage import FROM, Claim, Storage, begun, origin_of, states
+from orchestrator.studies.storage import FROM, Claim, Storage, begun, open_study, origin_of, states
 from orchestrator.studies.study import Study
 from orchestrator.studies.sweep import joined, open_all
 from orchestrator.tracking import copies, records, runs
@@ -171,9 +171,7 @@ def _copy(
     bench: Bench,
     parent: str,
 ) -> None:
-    searched = optuna.create_study(
-        study_name=f"{study.name}/{architecture}", storage=storage, direction=study.direction, load_if_exists=True
-    )
+    searched = open_study(f"{study.name}/{architecture}", study.direction, storage)
     searched.set_user_attr(FROM, source)
     old = optuna.load_study(study_name=f"{source}/{architecture}", storage=storage) if found else searched
     trials = searched.get_trials(deepcopy=False)

@@ -7,10 +7,10 @@ import sqlite3
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock, Timeout
@@ -235,6 +235,34 @@ def begun(storage: Storage) -> Iterator[tuple[str, str, optuna.Study]]:
         name, _, architecture = each.study_name.rpartition("/")
         if name and OURS & each.user_attrs.keys():
             yield name, architecture, optuna.load_study(study_name=each.study_name, storage=storage)
+
+
+def open_study(
+    name: str, direction: Literal["minimize", "maximize"], storage: Storage, queued: Sequence[Mapping[str, Any]] = ()
+) -> optuna.Study:
+    """Optuna's study of that name, made where there is none; to be called under the claim.
+
+    Args:
+        name: of ours, and of Optuna's network by network.
+        direction: of its metric.
+        storage: that it is in.
+        queued: what may be waiting in one of ours that was left before it had its definition.
+
+    Raises:
+        StudyError: somebody else's goes by that name; nothing is written to it.
+    """
+    found = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+    if not OURS & found.user_attrs.keys():
+        directions = [each.name.lower() for each in found.directions]
+        trials = found.get_trials(deepcopy=False)
+        waiting = [each.system_attrs.get("fixed_params") for each in trials if each.state == TrialState.WAITING]
+        half_made = len(waiting) == len(trials) and all(each in queued for each in waiting)
+        if found.user_attrs or directions != [direction] or not half_made:
+            raise StudyError(
+                f"{without_password(storage.url)}: the Optuna study '{name}' there is none of this program, and is left"
+                " as it is; give the study another name, or --storage another address"
+            )
+    return found
 
 
 def states(storage: Storage) -> Iterator[State]:

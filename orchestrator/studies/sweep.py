@@ -9,7 +9,7 @@ import optuna
 
 from orchestrator.errors import StudyError
 from orchestrator.studies.bench import Bench
-from orchestrator.studies.storage import Claim, Storage
+from orchestrator.studies.storage import Claim, Storage, open_study
 from orchestrator.studies.study import Study
 from orchestrator.studies.worker import Watch, failures, work
 from orchestrator.tracking import artifacts, records, runs
@@ -45,16 +45,14 @@ def open_all(study: Study, storage: Storage, bench: Bench) -> dict[str, optuna.S
 
 
 def _open(study: Study, architecture: str, storage: Storage, bench: Bench) -> optuna.Study:
-    searched = optuna.create_study(
-        study_name=f"{study.name}/{architecture}", storage=storage, direction=study.direction, load_if_exists=True
-    )
+    grid = study.grid(architecture) if study.search == "grid" else []
+    searched = open_study(f"{study.name}/{architecture}", study.direction, storage, grid)
     definition = study.model_dump(mode="json", exclude=NOT_OF_TRAININGS)
     definition |= {"data_digest": bench.data_digest, "test_data_digest": bench.test_digest}
     stored = searched.user_attrs.get("definition")
     if stored is None:
-        if study.search == "grid":
-            for combination in study.grid(architecture):
-                searched.enqueue_trial(combination, skip_if_exists=True)
+        for combination in grid:
+            searched.enqueue_trial(combination, skip_if_exists=True)
         searched.set_user_attr("definition", definition)  # last, so that a kill before it costs nothing
         return searched
     # Of what was begun before it was kept, today's set to test on is taken for that which it was begun with.

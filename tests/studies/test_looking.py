@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, StudyError
 from orchestrator.studies import doctor, overview, storage
 from orchestrator.tracking import store
 
@@ -91,6 +91,42 @@ def test_studies_of_others_in_the_storage_are_left_out(tmp_path: Path) -> None:
     ]
     assert list(overview.overview("their", opened)) == []
     assert list(doctor._trials(opened)) == []
+    opened.engine.dispose()
+
+
+THEIRS: dict[str, Callable[[optuna.Study], object]] = {
+    "finished": lambda theirs: theirs.add_trial(optuna.create_trial(value=0.5)),
+    "running": lambda theirs: theirs.ask(),
+    "queued": lambda theirs: theirs.enqueue_trial({"x": 1}),
+    "described": lambda theirs: theirs.set_user_attr("by", "them"),
+}
+
+
+@pytest.mark.parametrize("begin", THEIRS.values(), ids=THEIRS)
+def test_a_study_of_others_by_the_name_of_ours_is_refused_and_left_as_it_is(
+    begin: Callable[[optuna.Study], object], tmp_path: Path
+) -> None:
+    opened = storage.connect(f"sqlite:///{tmp_path}/optuna.db")
+    theirs = optuna.create_study(study_name="tiny/lens_flow", storage=opened, direction="maximize")
+    begin(theirs)
+    before = [(each.state, each.system_attrs) for each in theirs.get_trials()], theirs.user_attrs
+    told = r"optuna\.db: the Optuna study 'tiny/lens_flow' there is none of this program, and is left as it is; give"
+    for queued in ([], [{"seed": 1}]):
+        with pytest.raises(StudyError, match=told):
+            storage.open_study("tiny/lens_flow", "maximize", opened, queued)
+    assert ([(each.state, each.system_attrs) for each in theirs.get_trials()], theirs.user_attrs) == before
+    optuna.create_study(study_name="tiny/other", storage=opened, direction="minimize")
+    with pytest.raises(StudyError, match="'tiny/other' there is none of this program"):
+        storage.open_study("tiny/other", "maximize", opened)
+    opened.engine.dispose()
+
+
+def test_a_study_of_ours_that_was_left_while_it_was_queued_goes_on(tmp_path: Path) -> None:
+    opened = storage.connect(f"sqlite:///{tmp_path}/optuna.db")
+    grid = [{"seed": 1, "rate": 0.1}, {"seed": 2, "rate": 0.1}]
+    storage.open_study("tiny/lens_flow", "maximize", opened, grid).enqueue_trial(grid[1])
+    again = storage.open_study("tiny/lens_flow", "maximize", opened, grid)
+    assert [each.system_attrs["fixed_params"] for each in again.get_trials()] == grid[1:]
     opened.engine.dispose()
 
 
