@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,51 @@ if TYPE_CHECKING:
 
 LABELS = {"is_lens": {0: 0, 1: 1}, "no_source": {0: 1, 1: 0}}
 """Label column → its values → 1 for a lens."""
+
+IDS = ("id", "ids", "object_id", "source_id", "objid", "objectid", "coadd_object_id", "targetid")
+"""Columns of identifiers; of several that are there the first counts."""
+
+FILES = (
+    *("file", "filename", "file_name", "filepath", "file_path", "fits", "fits_file", "fits_path"),
+    *("image", "image_file", "image_path", "cutout", "cutout_file", "cutout_path"),
+)
+"""Columns of files beside `path`, each also with ``_`` and a band behind it."""
+
+POSITIONS = (
+    ("ra", "dec"),  # SDSS, DES, HSC, Gaia, the Legacy Surveys
+    ("ra_deg", "dec_deg"),
+    ("radeg", "decdeg"),
+    ("radeg", "dedeg"),
+    ("ra_j2000", "dec_j2000"),
+    ("raj2000", "dej2000"),  # VizieR
+    ("raj2000", "decj2000"),  # KiDS
+    ("_raj2000", "_dej2000"),  # what VizieR computes
+    ("_ra", "_de"),
+    ("_ra.icrs", "_de.icrs"),
+    ("_ra_icrs", "_de_icrs"),
+    ("ra_icrs", "de_icrs"),
+    ("ra_icrs", "dec_icrs"),
+    ("alpha_j2000", "delta_j2000"),  # SExtractor
+    ("alphawin_j2000", "deltawin_j2000"),
+    ("alphapeak_j2000", "deltapeak_j2000"),
+    ("right_ascension", "declination"),  # Euclid
+    ("ira", "idec"),  # HSC
+    ("ramean", "decmean"),  # Pan-STARRS
+    ("rastack", "decstack"),
+    ("target_ra", "target_dec"),  # DESI
+    ("s_ra", "s_dec"),  # ObsCore
+    ("coord_ra", "coord_dec"),  # Rubin
+)
+"""Columns of right ascension and declination, ICRS or J2000; the first pair counts, whatever else there is."""
+
+UNCLEAR = ("coord_ra", "coord_dec")
+"""Columns of angles that are in radians in some files of their survey and in degrees in others."""
+
+APART = 1 / 3600
+"""Degrees that two pairs of columns in one row may be apart and still say the same."""
+
+SYSTEMS = ("icrs", "j2000", "j2000.0", "fk5")
+"""What stands behind a name, where a unit might, and is none."""
 
 WORDS = {"0": 0, "1": 1, "false": 0, "true": 1, "f": 0, "t": 1}
 """What may stand for 0 and 1 in a column of labels, in lower case. -1 is not among them: to some it is a non-lens, and
@@ -41,6 +86,8 @@ BLANK = "".join(each for each in map(chr, range(0x3001)) if each.isspace()) + "\
 
 HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
 """A column's name with its unit behind it, as in ``RA [deg]``."""
+
+Found = TypeVar("Found")
 
 POINTED = re.compile(r"[+-]?[0-9]+(?:\.0*|(?:\.[0-9]+)?[eE]\+?[0-9]{1,3})")
 """How a whole number is written by a program that holds it as a floating-point number: 1001.0, 1.24e+18."""
@@ -218,16 +265,52 @@ def column(path: Path, name: str, values: Any, unit: str = "", lines: Sequence[i
     return Column(path, name, found, (unit or bare(name)[1]).strip(' "').lower(), lines)
 
 
-def positions(ra: Column | None, dec: Column | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Right ascensions, from 0 to 360, and declinations in degrees; None where a column is missing.
+def positions(ra: Column, dec: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascensions, from 0 to 360, and declinations in degrees.
 
     Both are NaN where one is unknown, or is no place on the sky, such as -999.
     """
-    if ra is None or dec is None:
-        return None
     found = np.stack([ra.degrees(hours=True), dec.degrees(hours=False)])
     found[:, ~((np.abs(found[0]) <= 360) & (np.abs(found[1]) <= 90))] = np.nan
     return found[0] % 360, found[1]
+
+
+def pairs(find: Callable[[str], Found | None]) -> list[tuple[Found, Found]]:
+    """What is found of `POSITIONS` by its names; the first pair of them alone, where it is there."""
+    found = []
+    for ra, dec in POSITIONS:
+        one, other = find(ra), find(dec)
+        if one is not None and other is not None:
+            found.append((one, other))
+            if (ra, dec) == POSITIONS[0]:
+                break
+    return found
+
+
+def agreed(found: Sequence[Sequence[Column]]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The positions that columns of `POSITIONS` say, see `positions`; None without any.
+
+    Raises:
+        DataError: two pairs say something else of a row, or it is not known in what unit one is.
+    """
+    from astropy.coordinates import angular_separation
+
+    chosen = None
+    for pair in found:
+        for each in pair:
+            if bare(each.name)[0].rpartition("/")[2] in UNCLEAR and not each.unit:
+                told = "has no unit, and is in radians in some files of the survey and in degrees in others: call it"
+                raise DataError(f"{each.path}: column {each.name} {told} '{each.name} [rad]' or [deg]")
+        read = positions(*pair)
+        if chosen is None:
+            chosen = read
+            continue
+        apart = np.degrees(angular_separation(*np.radians([*chosen, *read])))
+        if len(rows := np.flatnonzero(apart > APART)):
+            names = " and ".join(f"{ra.name}, {dec.name}" for ra, dec in (found[0], pair))
+            told = f"columns {names} say two positions; call those that count ra and dec"
+            raise DataError(f"{pair[0].place(int(rows[0]))}: {told}")
+    return chosen
 
 
 def bare(name: str) -> tuple[str, str]:
@@ -238,7 +321,7 @@ def bare(name: str) -> tuple[str, str]:
     name = name.strip().lstrip("#").strip().lower()
     found = HEADING.fullmatch(name)
     plain, unit = (found["name"], found["unit"]) if found else (name, "")
-    return re.sub(r"\s+", "_", plain), unit
+    return re.sub(r"\s+", "_", plain), "" if unit in SYSTEMS else unit
 
 
 def canonical(ids: Sequence[str]) -> list[str]:

@@ -219,7 +219,7 @@ def _unpacked(content: bytes, name: str) -> bytes:
 
 
 def unpacks_to(content: bytes, most: int) -> int:
-    """Bytes that `frames` would unpack of a file, counted as far as `most`; of a damaged one those before the damage."""
+    """Bytes that `frames` would unpack of a file, counted as far as `most`; of a damaged one those before that."""
     import gzip
     import io
     import zlib

@@ -1,7 +1,7 @@
 """Opens tables of any kind, which their content tells.
 
 CSV and its relatives   comma, tab, semicolon, | or spaces between cells; lines that begin with # are left out, but the
-                        one above the first row may be the header
+                        one above the first row may be the header; below it units and a line of dashes, as VizieR has
 ECSV, VOTable, FITS     with their units; nothing where a value is masked or stands for none
 Parquet                 of pyarrow, pandas or astropy
 
@@ -20,7 +20,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -149,27 +149,29 @@ def _unreadable(path: Path, error: Exception, kind: str = "table") -> DataError:
 
 def _text(path: Path) -> Columns:
     with _rows(path) as rows:
-        names = next(rows, (0, []))[1]
+        names, told = (next(rows, (0, []))[1] for _ in range(2))
+        units = told or [""] * len(names)
 
     def read(places: Sequence[int]) -> list[Column]:
         lines = array("q")
         cells: list[list[str]] = [[] for _ in places]
         with _rows(path) as rows:
-            next(rows, None)
+            list(islice(rows, 2))
             for line, row in rows:
                 if len(row) != len(names):
                     raise DataError(f"{path}:{line}: {len(row)} values where the header names {len(names)}")
                 lines.append(line)
                 for values, place in zip(cells, places, strict=True):
                     values.append(row[place])
-        return [column(path, names[place], values, "", lines) for values, place in zip(cells, places, strict=True)]
+        of_each = zip(cells, places, strict=True)
+        return [column(path, names[place], values, units[place], lines) for values, place in of_each]
 
     return tuple(names), read
 
 
 @contextmanager
 def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """The header and the rows of a text, with the line that each ends in."""
+    """The header, the units, if there are any, and the rows of a text, with the line that each ends in."""
     try:
         with _unpacked(path) as file:
             marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
@@ -216,12 +218,28 @@ def _parsed(lines: _Lines, path: Path) -> Iterator[tuple[int, list[str]]]:
         every = (line.rstrip() + "\n" for line in every)
     comment = lines.comment
     # strict, so that a quote without its end is an error and does not swallow the rest of the file
-    rows = csv.reader(every, delimiter=delimiter, skipinitialspace=True, strict=True)
-    header = [each.strip() for each in next(rows)]
-    above = _header_above(comment, header, delimiter)
-    for row in chain([above] if above else [], [header], rows):
-        lines.within = False
+    rows = _numbered(csv.reader(every, delimiter=delimiter, skipinitialspace=True, strict=True), lines)
+    line, header = next(rows)
+    header = [each.strip() for each in header]
+    if above := _header_above(comment, header, delimiter):
+        yield from ((line, above), (line, []), (line, header))
+    else:
+        two = list(islice(rows, 2))
+        rule = next((place for place, (_, row) in enumerate(two) if _is_rule(row, header)), None)
+        units = two[0][1] if rule == 1 and len(two[0][1]) == len(header) else []
+        yield from ((line, header), (line, units), *(two if rule is None else two[rule + 1 :]))
+    yield from rows
+
+
+def _numbered(rows: Iterator[list[str]], lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    for row in rows:
         yield lines.number, row
+        lines.within = False
+
+
+def _is_rule(row: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a row is a line under the header."""
+    return len(row) == len(header) and all(re.fullmatch("-+", each.strip()) for each in row) and max(map(len, row)) > 2
 
 
 def _cells(line: str, delimiter: str) -> int:

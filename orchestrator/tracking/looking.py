@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import NullPool, create_engine, inspect, make_url, text
+from sqlalchemy import URL, NullPool, create_engine, inspect, make_url, text
 
 from orchestrator.errors import TrackingError, first_line, without_password
 
@@ -56,8 +56,12 @@ def same(uri: str, other: str) -> bool:
         return paths[0].resolve() == paths[1].resolve()
     if any(paths) or not (uri.startswith("postgresql") and other.startswith("postgresql")):
         return False
-    one, another = make_url(uri), make_url(other)
-    return (one.host, one.port or 5432, one.database) == (another.host, another.port or 5432, another.database)
+    return _place(make_url(uri)) == _place(make_url(other))
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    """Server, database and, by the options of a connection, schema."""
+    return url.host or url.query.get("host"), url.port or 5432, url.database, url.query.get("options")
 
 
 def _problem(uri: str, whose: str, migrations: Path, own: frozenset[str]) -> str | None:

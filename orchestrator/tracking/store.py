@@ -73,8 +73,9 @@ def connect(uri: str | None = None, storage: str | None = None) -> str:
         uri = f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F')}"
     if storage is not None and same(uri, storage):
         raise TrackingError(
-            f"{without_password(storage)}: one database for both stores; MLflow and Optuna need one each"
-            " (--tracking-uri and --storage)"
+            f"{without_password(storage)}: one database for both stores (--tracking-uri, --storage); MLflow and Optuna"
+            " each keep their version in a table alembic_version: give each its own database, or on PostgreSQL its own"
+            " schema (?options=-csearch_path%3DNAME)"
         )
     try:
         if path is not None or uri.startswith("postgresql"):

@@ -13,8 +13,9 @@ from threading import Thread
 import pytest
 import sqlalchemy
 
-from orchestrator.errors import Unreachable
+from orchestrator.errors import StudyError, TrackingError, Unreachable
 from orchestrator.studies import storage
+from orchestrator.tracking import store
 from tests.cli.calling import ENVIRONMENT
 from tests.cli.faulty import Results, call, folder, results
 from tests.conftest import ROOT
@@ -60,6 +61,38 @@ def test_processes_that_open_a_fresh_database_at_once_all_succeed(address: str) 
     for each in processes:
         _, told = each.communicate(timeout=240)
         assert each.returncode == 0, told
+
+
+OPEN_BOTH = """
+import sys
+from orchestrator.studies import storage
+from orchestrator.tracking import store
+for _ in range(2):
+    store.connect(*sys.argv[1:])
+    storage.connect(sys.argv[2])
+"""
+
+
+def test_one_database_serves_both_stores_in_two_schemas_alone(address: str) -> None:
+    engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE shared"))
+    both = address.replace("/postgres?", "/shared?")
+    engine = sqlalchemy.create_engine(both, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with pytest.raises(TrackingError, match=r"one database for both stores .* alembic_version: .* its own schema"):
+        store.connect(both, both)
+    with engine.connect() as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == []
+        connection.execute(sqlalchemy.text("CREATE SCHEMA optuna"))
+    command = [sys.executable, "-c", OPEN_BOTH, both, f"{both}&options=-csearch_path%3Doptuna"]
+    subprocess.run(command, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, check=True)
+    with pytest.raises(StudyError, match="it is one of MLflow, and each needs a database of its own"):
+        storage.connect(both)
+    with engine.connect() as connection:
+        for schema, table, other in (("public", "experiments", "trials"), ("optuna", "trials", "experiments")):
+            names = sqlalchemy.inspect(connection).get_table_names(schema)
+            assert table in names
+            assert other not in names
 
 
 def test_one_process_at_a_time_takes_a_trial(address: str) -> None:

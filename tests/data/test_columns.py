@@ -17,7 +17,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 
 from orchestrator.data import tables
-from orchestrator.data.columns import Column, canonical, column, positions
+from orchestrator.data.columns import Column, agreed, canonical, column, pairs, positions
 from orchestrator.errors import DataError
 
 BIG = 1237648720693755905
@@ -95,6 +95,65 @@ def test_a_unit_may_stand_behind_the_name(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("RA [mag],Dec\n10,1\n")
     with pytest.raises(DataError, match=r"column RA \[mag\] is in 'mag', which is no angle \(allowed: deg"):
         positions(*read(tmp_path / "t.csv", "ra", "dec"))
+
+
+SURVEYS = {
+    "SDSS, DES, HSC, Gaia": ("ra", "DEC"),
+    "by hand": ("ra_deg", "dec_deg"),
+    "a space": ("RA deg", "Dec deg"),
+    "the system behind": ("RA (J2000)", "Dec [ICRS]"),
+    "VizieR": ("RAJ2000", "DEJ2000"),
+    "computed by VizieR": ("_RAJ2000", "_DEJ2000"),
+    "computed by VizieR at the epoch": ("_RA.icrs", "_DE.icrs"),
+    "Gaia in VizieR": ("RA_ICRS", "DE_ICRS"),
+    "KiDS": ("RAJ2000", "DECJ2000"),
+    "SExtractor": ("ALPHA_J2000", "DELTA_J2000"),
+    "SExtractor, windowed": ("ALPHAWIN_J2000", "DELTAWIN_J2000"),
+    "Euclid": ("RIGHT_ASCENSION", "DECLINATION"),
+    "Pan-STARRS": ("raMean", "decMean"),
+    "DESI": ("TARGET_RA", "TARGET_DEC"),
+}
+
+
+def on_the_sky(path: Path) -> Any:
+    table = tables.Table.open(path)
+    return agreed([table.read(each) for each in pairs(table.find)])
+
+
+@pytest.mark.parametrize(("ra", "dec"), SURVEYS.values(), ids=SURVEYS)
+def test_positions_are_found_by_the_names_that_surveys_give_them(ra: str, dec: str, tmp_path: Path) -> None:
+    Table({"a_world": [1.0], ra: [350.25], f"e_{ra}": [0.1], dec: [-2.5]}).write(tmp_path / "t.fits")
+    np.testing.assert_array_equal(on_the_sky(tmp_path / "t.fits"), [[350.25], [-2.5]])
+
+
+def test_of_two_pairs_the_one_called_ra_and_dec_counts_and_others_have_to_agree(tmp_path: Path) -> None:
+    header, path = "ID,ALPHA_J2000,DELTA_J2000,RA_ICRS,DE_ICRS", tmp_path / "t.csv"
+    path.write_text(f"{header}\n1,10,-20,10.0001,-20.0001\n2,0.00001,0,359.99999,0\n3,,,5,6\n")
+    np.testing.assert_array_equal(on_the_sky(path), [[10.0001, 359.99999, 5], [-20.0001, 0, 6]])
+    path.write_text(f"{header}\n1,10,-20,10,-20\n2,10,-20,10,-20.01\n")
+    told = "t.csv:3: columns RA_ICRS, DE_ICRS and ALPHA_J2000, DELTA_J2000 say two positions; call those that count ra"
+    with pytest.raises(DataError, match=told):
+        on_the_sky(path)
+    path.write_text(f"{header},RA,Dec\n1,10,-20,30,-40,50,-60\n")
+    np.testing.assert_array_equal(on_the_sky(path), [[50], [-60]])
+    path.write_text("ID,RA,DE_ICRS\n1,10,-20\n")
+    assert on_the_sky(path) is None
+
+
+def test_rubins_coordinates_are_in_the_unit_that_the_file_tells_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.fits"
+    table = Table({"coord_ra": [np.pi / 2], "coord_dec": [-np.pi / 4]}, units=["rad", "rad"])
+    table.write(path)
+    np.testing.assert_allclose(on_the_sky(path), [[90], [-45]])
+    Table(table, units={"coord_ra": "deg", "coord_dec": "deg"}).write(path, overwrite=True)
+    np.testing.assert_allclose(on_the_sky(path), [[np.pi / 2], [-np.pi / 4]])
+    table.to_pandas().to_parquet(tmp_path / "t.parquet")
+    told = r"t.parquet: column coord_ra has no unit, and is in radians in .* call it 'coord_ra \[rad\]' or \[deg\]"
+    with pytest.raises(DataError, match=told):
+        on_the_sky(tmp_path / "t.parquet")
+    table["ra"], table["dec"] = [1.0], [2.0]
+    table.to_pandas().to_parquet(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(on_the_sky(tmp_path / "t.parquet"), [[1], [2]])
 
 
 def test_right_ascensions_lie_from_0_to_360_or_are_unknown(tmp_path: Path) -> None:

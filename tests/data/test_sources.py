@@ -150,6 +150,30 @@ def test_a_catalogue_has_paths_and_may_have_names_and_positions(suffix: str, tmp
     np.testing.assert_allclose([columns(piece, "ra"), columns(piece, "dec")], [ra, dec])
 
 
+@pytest.mark.parametrize("name", ["file", "FILENAME", "File Name", "image", "cutout_path", "fits_file"])
+def test_files_stand_in_a_column_by_any_of_its_usual_names(name: str, tmp_path: Path) -> None:
+    names = write_bands(tmp_path)
+    (tmp_path / "c.csv").write_text(f"{name},RAJ2000,DEJ2000\n{names[0][0]},10 00 00,-20\n")
+    piece = everything(tmp_path / "c.csv", SPACE)
+    np.testing.assert_array_equal(piece.flux[0], IMAGES[0, :1])
+    assert (piece.rows[0].ra, piece.rows[0].dec) == (pytest.approx(150), -20)
+    header = ",".join(f"{name}_{band}" for band in BANDS)
+    (tmp_path / "c.csv").write_text(f"{header},g,r\n{','.join(names[1])},21,22\n")
+    np.testing.assert_array_equal(everything(tmp_path / "c.csv", GROUND).flux[0], IMAGES[1])
+
+
+def test_of_two_columns_that_may_be_of_files_none_is_guessed_and_one_called_path_counts(tmp_path: Path) -> None:
+    names = [each[0] for each in write_bands(tmp_path)]
+    (tmp_path / "c.csv").write_text(f"image,Filename\n1,{names[0]}\n")
+    with pytest.raises(DataError, match=r"c.csv: columns Filename and image may each be of the files; call the one"):
+        sources.find(tmp_path / "c.csv", SPACE)
+    (tmp_path / "c.csv").write_text(f"R,I,G,U,Filename\n1,2,3,4,{names[0]}\n")
+    with pytest.raises(DataError, match=r"c.csv: columns R, I, G, U and Filename may each be of the files"):
+        sources.find(tmp_path / "c.csv", GROUND)
+    (tmp_path / "c.csv").write_text(f"image,file,path\n1,2,{names[0]}\n")
+    np.testing.assert_array_equal(everything(tmp_path / "c.csv", SPACE).flux[0], IMAGES[0, :1])
+
+
 def test_a_row_of_a_catalogue_without_a_path_is_one_bad_row(tmp_path: Path) -> None:
     names = [each[0] for each in write_bands(tmp_path)]
     (tmp_path / "c.csv").write_text("path,magnitude\n" + "\n".join(f"{name},1" for name in [names[0], "", names[2]]))

@@ -51,6 +51,42 @@ def test_every_dialect_reads_the_same(text: str, packed: bool, tmp_path: Path) -
     assert columns(tmp_path / "t.csv", "id", "path") == ROWS
 
 
+VIZIER = """\
+#
+#   VizieR Astronomical Server vizier.cds.unistra.fr
+#Name: J/ApJ/777/97/lenses
+#Column\t_RAJ2000\t(F10.6)\tRight ascension (FK5, Equinox=J2000.0) (computed by VizieR)\t[ucd=pos.eq.ra]
+
+_RAJ2000\t_DEJ2000\tRAJ2000\tDEJ2000\tID\tzl
+deg\tdeg\t"h:m:s"\t"d:m:s"\t \t\x20
+----------\t----------\t-----------\t-----------\t-----\t-
+150.116250\t-00.212667\t10 00 27.9\t-00 12 45.6\t1\t0.5
+010.000000\t+01.000000\t00 40 00.0\t+01 00 00.0\t2\t\x20
+
+#END#
+"""
+
+
+def test_units_and_the_line_of_dashes_below_the_names_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text(VIZIER)
+    table = Table.open(tmp_path / "t.tsv")
+    ids, ra, dec, sexagesimal, redshift = table.read(
+        [table.place(name) for name in ("ID", "_RAJ2000", "_dej2000", "RAJ2000", "zl")]
+    )
+    assert (ids.texts(), redshift.texts()) == (["1", "2"], ["0.5", None])
+    assert (ra.unit, dec.unit, sexagesimal.unit, ids.unit) == ("deg", "deg", "h:m:s", "")
+    np.testing.assert_allclose(ra.degrees(hours=True), [150.11625, 10])
+    np.testing.assert_allclose(sexagesimal.degrees(hours=True), [150.11625, 10])
+    assert ids.place(1) == f"{tmp_path}/t.tsv:10"
+    (tmp_path / "t.tsv").write_text(VIZIER.replace("deg\tdeg", "mag\trad", 1))
+    with pytest.raises(DataError, match="column _RAJ2000 is in 'mag', which is no angle"):
+        Table.open(tmp_path / "t.tsv").read([0])[0].degrees(hours=True)
+    (tmp_path / "t.csv").write_text("id  path\n--- -----\n1   a.fits\n")
+    assert columns(tmp_path / "t.csv", "id", "path") == [["1"], ["a.fits"]]
+    (tmp_path / "t.csv").write_text("id,path\n-,--\n1,a.fits\n")  # of what is unknown, and no line
+    assert columns(tmp_path / "t.csv", "id", "path") == [["-", "1"], ["--", "a.fits"]]
+
+
 def test_a_table_of_one_column_may_have_spaces_and_commas_in_its_cells(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('path \nMy Drive/a.fits\n"b, c;d.fits"\n')
     assert columns(tmp_path / "t.csv", "path") == [["My Drive/a.fits", "b, c;d.fits"]]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.data.challenge import ImagingSet
-from orchestrator.data.columns import positions
-from orchestrator.data.sources.listing import BESIDE, Listing, identifier
+from orchestrator.data.columns import FILES, IDS, agreed, pairs
+from orchestrator.data.sources.listing import Listing, identifier
 from orchestrator.data.sources.lists import placed
 from orchestrator.data.tables import Table
 from orchestrator.errors import DataError
@@ -15,29 +16,45 @@ from orchestrator.errors import DataError
 def catalogue(path: Path, imaging: ImagingSet) -> Listing:
     """List the objects of a table, one a row; see `orchestrator.data.tables`.
 
-    Its columns, in upper or lower case: `path` of the file with all bands, or `path_R`, or `R`, of each band's;
-    where they are there, those of `BESIDE`, `ra` and `dec` in degrees unless they have another unit. A row without an
-    identifier is named for its file, or else by its number. Relative paths as in `lists.file_list`.
+    Its columns, in upper or lower case: `path` of the file with all bands, or `path_R` of each band's; else `R`, or
+    one of `FILES`; where they are there, one of `IDS` and a pair of `POSITIONS`. A row without an identifier is named
+    for its file, or else by its number. Relative paths as in `lists.file_list`.
 
     Raises:
-        DataError: no such columns, or identifiers or positions that are none.
+        DataError: no such columns, or several that may be meant; identifiers or positions that are none.
     """
     table = Table.open(path)
-    bands = [band.name for band in imaging.bands]
-    for names in (["path"], [f"path_{band}" for band in bands], bands):
-        files = [place for each in names if (place := table.find(each)) is not None]
-        if len(files) == len(names):
-            break
-    else:
-        expected = " or ".join(dict.fromkeys(["path", ", ".join(f"path_{band}" for band in bands)]))
-        raise DataError(f"{path}: no column {expected} (its columns: {', '.join(table.names) or 'none'})")
-    others = {name: place for name, found in BESIDE.items() if (place := table.find(*found)) is not None}
-    columns = table.read([*files, *others.values()])
-    paths = placed(list(zip(*(each.texts() for each in columns[: len(files)]), strict=True)), path.parent)
-    beside = dict(zip(others, columns[len(files) :], strict=True))
-    written = beside["id"].ids() if "id" in beside else [None] * len(paths)
+    files, named, places = _files(table, [band.name for band in imaging.bands]), table.find(*IDS), pairs(table.find)
+    wanted = dict.fromkeys([*files, *([] if named is None else [named]), *(each for pair in places for each in pair)])
+    columns = dict(zip(wanted, table.read(list(wanted)), strict=True))
+    paths = placed(list(zip(*(columns[each].texts() for each in files), strict=True)), path.parent)
+    written = [None] * len(paths) if named is None else columns[named].ids()
     ids = [
         each or identifier(line[0] or "", imaging) or f"row {row}"
         for row, (each, line) in enumerate(zip(written, paths, strict=True), start=1)
     ]
-    return Listing.of(ids, paths, positions(beside.get("ra"), beside.get("dec")))
+    return Listing.of(ids, paths, agreed([(columns[ra], columns[dec]) for ra, dec in places]))
+
+
+def _files(table: Table, bands: Sequence[str]) -> list[int]:
+    """The places of the columns of paths: one of all bands, or one a band."""
+
+    def named(*names: str) -> list[list[int]]:
+        """One or none."""
+        found = [place for each in names if (place := table.find(each)) is not None]
+        return [found] if len(found) == len(names) else []
+
+    by_band = [f"path_{band}" for band in bands]
+    if sure := named("path") or named(*by_band):
+        return sure[0]
+    found = [
+        *named(*bands),
+        *(files for each in FILES for files in (*named(each), *named(*(f"{each}_{band}" for band in bands)))),
+    ]
+    if not found:
+        expected = " or ".join(dict.fromkeys(["path", ", ".join(by_band)]))
+        raise DataError(f"{table.path}: no column {expected} (its columns: {', '.join(table.names) or 'none'})")
+    if len(found) > 1:
+        told = " and ".join(", ".join(table.names[place] for place in files) for files in found[:2])
+        raise DataError(f"{table.path}: columns {told} may each be of the files; call the one that is path")
+    return found[0]

@@ -22,10 +22,6 @@ SUFFIX = re.compile(r"\.((fits?|fts)(\.gz|\.fz)?|fz)$", re.IGNORECASE)
 """Of FITS files."""
 
 
-BESIDE = {"id": ("id", "ids", "object_id", "source_id", "objid"), "ra": ("ra",), "dec": ("dec",)}
-"""What may be known of an object → the columns that it may stand in; the first that is there counts."""
-
-
 class Entry(NamedTuple):
     """One object: its name, its files (one a band, None where there is none; or one with all) and its position."""
 

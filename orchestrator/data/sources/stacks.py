@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import SIZE, ImagingSet
-from orchestrator.data.columns import Column, column, positions
+from orchestrator.data.columns import IDS, Column, agreed, column, pairs
 from orchestrator.data.fits import Unit
 from orchestrator.data.normalise import unmasked
-from orchestrator.data.sources.listing import BESIDE
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
 from orchestrator.data.tables import Table
 from orchestrator.errors import DataError, one_of
@@ -43,7 +44,7 @@ class Stack:
 
     @classmethod
     def open(cls, path: Path, imaging: ImagingSet, units: tuple[Unit, ...], resize: bool) -> Stack:
-        """Find the images of a file, and the datasets of `BESIDE` in their group, or else in the groups above it.
+        """Find the images of a file, and `IDS` and `POSITIONS` in their group, or else in the groups above it.
 
         Raises:
             DataError: no HDF5 file, no such dataset, images that the model does not take, or datasets beside them that
@@ -57,20 +58,23 @@ class Stack:
             file.visititems(lambda name, each: found.update({name: each}) if isinstance(each, h5py.Dataset) else None)
             images = _images(found, units, path)
             _check_shape(images, imaging, resize, path)
-            columns = {key: each for key, names in BESIDE.items() if (each := _nearest(found, images, names, path))}
+            groups = list(_groups(found, images, path))
+            of_ids = ((group, place) for group in groups if (place := group.find(*IDS)) is not None)
+            ids = next((group.read([place])[0] for group, place in of_ids), None)
+            of_places = ((group, there) for group in groups if (there := pairs(group.find)))
+            places = next(([group.read(pair) for pair in there] for group, there in of_places), [])
         except DataError:
             raise
         except Exception as error:  # h5py answers bad files with many kinds
             raise DataError(f"{path}: not a readable HDF5 file ({(str(error).splitlines() or [''])[0]})") from None
-        for each in columns.values():
+        for each in (*([ids] if ids else []), *(each for pair in places for each in pair)):
             if len(each.values) != len(images):
                 raise DataError(f"{path}: {len(images)} images, and {len(each.values)} values of {each.name}")
-        if "id" in columns:
-            names = [each or f"[{place}]" for place, each in enumerate(columns["id"].ids())]
+        if ids:
+            names = [each or f"[{place}]" for place, each in enumerate(ids.ids())]
         else:
             names = list(map(str, range(len(images))))
-        places = positions(columns.get("ra"), columns.get("dec"))
-        return cls(path, imaging, images, names, np.array(places or np.full((2, len(images)), np.nan)))
+        return cls(path, imaging, images, names, np.array(agreed(places) or np.full((2, len(images)), np.nan)))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -108,16 +112,17 @@ class Stack:
         return finish(rows, images, self.imaging)
 
 
-def _nearest(found: dict[str, Any], images: h5py.Dataset, names: tuple[str, ...], path: Path) -> Column | None:
-    """The first of these datasets in the group of the images, or else in the next one above it."""
+def _groups(found: dict[str, Any], images: h5py.Dataset, path: Path) -> Iterator[Table]:
+    """The datasets of the group of the images, and then of each above it."""
     group = images.name.strip("/")
     while group:
         group = group.rpartition("/")[0]
         within = {name.rpartition("/")[2]: each for name, each in found.items() if name.rpartition("/")[0] == group}
-        place = Table(path, tuple(within), lambda _: []).find(*names)
-        if place is not None:
-            return _column(path, list(within.values())[place])
-    return None
+        yield Table(path, tuple(within), functools.partial(_columns, path, list(within.values())))
+
+
+def _columns(path: Path, datasets: Sequence[h5py.Dataset], places: Sequence[int]) -> list[Column]:
+    return [_column(path, datasets[each]) for each in places]
 
 
 def _column(path: Path, dataset: h5py.Dataset) -> Column:
