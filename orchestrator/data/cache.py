@@ -1,14 +1,18 @@
-"""Keeps packed sets, each in a folder named for the state of the files it was packed from.
+"""Keeps packed sets, each in a folder named for the place and the state of the files it was packed from.
 
-A folder gets its name when it is whole; nothing opens it before. It replaces what was packed of an earlier state.
+A folder gets its name when it is whole; nothing opens it before. It replaces what was packed of an earlier state. The
+state alone tells what was packed: where the files were moved, which changes none of their times, it is found again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -30,7 +34,9 @@ def load(root: Path, normalisation: str, where: Path) -> Cutouts | None:
     Raises:
         DataError: no set there.
     """
-    return unpack(where / _name(scan(root), normalisation))
+    release = scan(root)
+    found = unpack(_folder(release, normalisation, where))
+    return found and replace(found, root=release.root.resolve())
 
 
 def build(
@@ -56,7 +62,7 @@ def build(
     if not release.objects:
         first, bands = next(iter(release.incomplete.items()))
         raise DataError(f"{root}: not one object has all bands; {first} has no file for {', '.join(bands)}")
-    folder = where / _name(release, normalisation)
+    folder = _folder(release, normalisation, where)
     packed = unpack(folder)
     try:
         if packed is None:
@@ -91,13 +97,25 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _folder(release: Release, normalisation: str, where: Path) -> Path:
+    """Where a set is packed, as its files are now; what was packed before they were moved gets its new name."""
+    folder = where / _name(release, normalisation)
+    if not folder.exists():
+        before = f"{release.set.name}-{normalisation}-????????-{folder.name.rpartition('-')[2]}"
+        with contextlib.suppress(OSError):  # another process was faster, or nothing can be written here
+            for moved in where.glob(before):
+                moved.rename(folder)
+    return folder
+
+
 def _name(release: Release, normalisation: str) -> str:
     """Digests of the root, and of the names, sizes and times of all its files, labels too."""
     root = str(release.root)
     state = hashlib.sha256(f"{FORMAT} {sorted(release.incomplete.items())}".encode())
     files = [path for each in release.objects for path in each.paths]
     for path in (*files, *catalogue.find(release.root, release.set)):
-        name = str(path).removeprefix(root)
+        name = str(path)
+        name = name.removeprefix(root) if name.startswith(root) else os.path.relpath(name, root)  # a key above it
         try:
             stat = path.stat()
         except OSError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +181,27 @@ def test_any_change_of_the_files_packs_anew_and_replaces(
     assert ("theta_E" in cutouts.columns) == (change is add_truth)
     assert len(folders(where)) == 1
     assert folders(where) != before
+
+
+def test_what_was_packed_is_found_again_where_the_files_were_moved_and_not_where_they_were_copied(
+    make_set: MakeSet, where: Path, tmp_path: Path
+) -> None:
+    root = make_set() / "Data_EuclidBig.0"  # whose key is above it
+    before = packed(root, where)
+    (tmp_path / "elsewhere").mkdir()
+    moved = root.parent.rename(tmp_path / "elsewhere" / "moved") / root.name
+    there = where.rename(tmp_path / "elsewhere" / "packed")
+    pixels = {path: path.stat().st_ino for path in there.rglob("pixels.f32")}
+    assert list(build(moved, "zscale", there)) == [(6, 6)]
+    found = load(moved, "zscale", there)
+    assert found is not None
+    assert (found.root, found.digest) == (moved, before.digest)
+    assert {path.stat().st_ino for path in there.rglob("pixels.f32")} == set(pixels.values())
+    copied = Path(shutil.copytree(moved.parent, tmp_path / "copied")) / root.name
+    assert load(copied, "zscale", there) is None
+    change_time(moved.parent)
+    packed(moved, there)
+    assert len(folders(there)) == 1
 
 
 def test_other_sets_and_other_normalisations_are_kept(make_set: MakeSet, where: Path) -> None:
