@@ -69,7 +69,9 @@ def test_the_table_has_all_networks_beside_what_was_published(
     name: str, networks: Sequence[str], call: Call, here: Path, tiny_space: Path, small_ground: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("orchestrator.studies.row.TIMED", 4)  # of the slow ones more than half of the test would be their timing
+    monkeypatch.setattr(
+        "orchestrator.studies.row.TIMED", 4
+    )  # of the slow ones more than half of the test would be their timing
     data = tiny_space if name == "space-table" else small_ground
     rule = "[scales.tiny.extension]\nto = [2]"
     tiny(name, data, [1], list(networks), rule)

@@ -1,4 +1,4 @@
-"""What 5,000 simulated objects look like, held against the challenge's own key and cutouts, and against leaks.
+"""What thousands of simulated objects look like, held against the challenge's own key and cutouts, and against leaks.
 
 A leak is whatever tells a lens from another object without its arcs: a network would learn it and fail on the sky.
 """
@@ -25,7 +25,7 @@ from orchestrator.data.simulation import simulate
 
 pytestmark = pytest.mark.slow
 
-COUNT, SEED = 5000, 1
+COUNT, SEED = {"space": 2000, "ground": 5000}, 1
 
 QUANTILES = (5, 25, 50, 75, 95)
 KEY = {
@@ -63,7 +63,7 @@ class Simulated(NamedTuple):
 def simulated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     imaging = SETS[request.param]
     root: Path = tmp_path_factory.mktemp("statistics") / imaging.name
-    for _ in simulate(root, imaging, COUNT, SEED, workers=2):
+    for _ in simulate(root, imaging, COUNT[imaging.name], SEED, workers=2):
         pass
     release, catalogue = scan(root), read_labels(root, imaging)
     ids = np.array([each.id for each in release.objects])
@@ -129,13 +129,18 @@ def centroids_of(image: Floats) -> Floats:
 
 def test_as_many_are_lenses_as_in_the_key(simulated: Simulated) -> None:
     share = LENSES[simulated.imaging.name]
-    assert simulated.labels.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / COUNT))
+    assert simulated.labels.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / len(simulated.labels)))
 
 
 @pytest.mark.parametrize("column", ["theta_E", "arc_pixels", "arc_flux"])
 def test_quantiles_of_the_lenses_are_those_of_the_key(simulated: Simulated, column: str) -> None:
-    ours = np.percentile(simulated.truth[column][simulated.labels == 1], QUANTILES)
-    assert ours == pytest.approx(KEY[simulated.imaging.name][column], rel=0.25)
+    lenses = simulated.truth[column][simulated.labels == 1]
+    share, key = np.array(QUANTILES) / 100, np.array(KEY[simulated.imaging.name][column])
+    noise = 2 * np.sqrt(share * (1 - share) / len(lenses))  # of the share of lenses below a quantile of so many
+    low, high = np.quantile(lenses, share - noise), np.quantile(lenses, share + noise)
+    assert (low <= 1.25 * key).all()
+    assert (high >= 0.75 * key).all()
+    assert np.median(lenses) == pytest.approx(key[2], rel=0.25)
 
 
 def test_as_many_lenses_are_invisible_as_in_the_key(simulated: Simulated) -> None:
