@@ -22,23 +22,24 @@ from orchestrator.learning.inference import BATCH, evaluating
 from orchestrator.studies import scoring
 from orchestrator.tracking.models import Model
 
+CPU = torch.device("cpu")
 FILES, REPEATS, LEAST = 200, 5, 6
 """Different cutouts, repeats, and seconds that a repeat takes at least, by about."""
 
 
-def exported(name: str, imaging: ImagingSet, place: Path) -> Model:
+def exported(name: str, imaging: ImagingSet, place: Path, device: torch.device = CPU) -> Model:
     """An untrained finder as it is loaded from the registry."""
     torch.manual_seed(0)
     path = place / "finder.pt2"
     bands = len(imaging.bands)
     finders.export(Finder(architectures.create(name, bands=bands), "zscale"), bands, 101, path)
-    program = pt2.load(path, torch.device("cpu"))
+    program = pt2.load(path, device)
     return Model(program.module(), imaging, name, "", {}, program)
 
 
 def measure(name: str, imaging: ImagingSet, root: Path, place: Path) -> list[str]:
     """One row of the table."""
-    model, device = exported(name, imaging, place), torch.device("cpu")
+    model, device = exported(name, imaging, place), CPU
     paths = [entry.paths for entry in sources.find(root, imaging).listing.entries(0, FILES)]  # type: ignore[union-attr]
     lines = [" ".join(map(str, each)) for each in paths]
     flux = torch.from_numpy(sources.find(root, imaging).read(0, BATCH).flux)
