@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,77 +75,131 @@ def run(
         DataError: the set has too few objects of a class.
     """
     with _alone(_checkpoint(recipe, bench), name):
-        yield from _run(recipe, counts, bench, parent, name, extends, stop)
+        parts = _parts(recipe, bench, bench.cutouts[recipe.normalisation])
+        training, known, notes = _resume(recipe, bench, bench.cutouts[recipe.normalisation], extends)
+        trial = _Trial(recipe, counts, bench, parts, training)
+        batches = trial.batches()
+        trial.run_id = known or runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
+        with runs.running(trial.run_id):
+            if known is None:
+                trial.describe(extends)
+            catch_up(trial.run_id, notes)
+            recorded = records.last_epoch(trial.run_id)
+            before = trial.again(recorded)
+            if before is not None and (before.number == recipe.epochs or stop(before)):  # it was done before
+                yield before
+            else:
+                yield from _epochs(trial, batches, recorded, stop)
+            trial.attach()
+        trial.clear()
 
 
-def _run(
-    recipe: Recipe,
-    counts: Sequence[int],
-    bench: Bench,
-    parent: str | None,
-    name: str,
-    extends: str | None,
-    stop: Callable[[Epoch], bool],
+def _epochs(
+    trial: _Trial, batches: Batches, recorded: int, stop: Callable[[Epoch], bool]
 ) -> Generator[Epoch, None, None]:
-    cutouts, device = bench.cutouts[recipe.normalisation], bench.device
-    parts = _parts(recipe, bench, cutouts)
-    training, known, notes = _resume(recipe, bench, cutouts, extends)
-    batches = Batches(
-        cutouts.pixels,
-        cutouts.labels,
-        parts.train,
-        recipe.batch_size,
-        device,
-        recipe.augment,
-        recipe.seed,
-        recipe.strength,
-    )
+    """Train on, and keep what is done at each epoch; `recorded` is the last one that the tracking store has."""
+    saved = time.monotonic()
+    for epoch in train(trial.training, batches.epoch, trial.recipe.epochs, trial.validate):
+        metrics = {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}
+        try:
+            if epoch.number > recorded:
+                runs.log_metrics(trial.run_id, metrics, epoch.number)
+            if epoch.number in (*trial.counts, trial.recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
+                trial.save()
+                saved = time.monotonic()
+            if epoch.number in trial.counts:
+                trial.attach()  # first: a row is of what can be gone on with
+                trial.record(epoch)
+            yield epoch
+        except BaseException:
+            trial.save({UNRECORDED: {epoch.number: metrics}})
+            raise
+        if stop(epoch):
+            return
 
-    def validate(network: nn.Module) -> Mapping[str, float]:
-        logits, labels = score(network, cutouts.pixels, device, rows=parts.validation), cutouts.labels[parts.validation]
+
+@dataclass
+class _Trial:
+    """A training with what it is done on, and its run."""
+
+    recipe: Recipe
+    counts: Sequence[int]
+    bench: Bench
+    parts: Split
+    training: Training
+    run_id: str = ""
+    attached: int = 0
+    """The epoch whose checkpoint this process attached last."""
+
+    @property
+    def cutouts(self) -> Cutouts:
+        return self.bench.cutouts[self.recipe.normalisation]
+
+    @property
+    def checkpoint(self) -> Path:
+        return _checkpoint(self.recipe, self.bench, self.run_id)
+
+    def batches(self) -> Batches:
+        """What it is trained on.
+
+        Raises:
+            RecipeError: a setting of it is none.
+        """
+        cutouts, recipe = self.cutouts, self.recipe
+        return Batches(
+            cutouts.pixels,
+            cutouts.labels,
+            self.parts.train,
+            recipe.batch_size,
+            self.bench.device,
+            recipe.augment,
+            recipe.seed,
+            recipe.strength,
+        )
+
+    def validate(self, network: nn.Module) -> Mapping[str, float]:
+        """The metrics on the objects for validation."""
+        rows = self.parts.validation
+        logits, labels = score(network, self.cutouts.pixels, self.bench.device, rows=rows), self.cutouts.labels[rows]
         metrics = {**measure(labels, logits), "loss": cross_entropy(labels, logits)}
         return {f"val_{key}": value for key, value in metrics.items()}
 
-    run_id = known or runs.begin(bench.experiment, "trial", name, parent=parent, study=bench.study)
-    checkpoint, about = _checkpoint(recipe, bench, run_id), {"run_id": run_id, STORE: store.known_as()}
-    with runs.running(run_id):
-        if known is None:
-            trained, tested = np.concatenate([parts.train, parts.validation]), bench.tested(recipe)
-            artifacts.log_objects(run_id, "trained_on.npz", cutouts.objects(trained))
-            artifacts.log_objects(run_id, "tested_on.npz", tested.objects(bench.tested_rows(recipe, parts)))
-            runs.log_training(run_id, recipe, cutouts, tested, device, extends)
-        catch_up(run_id, notes)
-        recorded, saved, until, attached = records.last_epoch(run_id), time.monotonic(), recipe.epochs, 0
-        if 0 < training.epoch <= recorded:
-            before = records.epoch(run_id, training.epoch)
-            if training.epoch in counts:  # its row may be what could not be recorded
-                record(training, before, bench, parts, run_id, validate)
-            if training.epoch == recipe.epochs or stop(before):  # it was done before
-                yield before
-                until = training.epoch
-        for epoch in train(training, batches.epoch, until, validate):
-            metrics = {"loss": epoch.loss, "seconds": epoch.seconds, **epoch.metrics}
-            try:
-                if epoch.number > recorded:
-                    runs.log_metrics(run_id, metrics, epoch.number)
-                if epoch.number in (*counts, recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
-                    save(training, checkpoint, about)
-                    saved = time.monotonic()
-                if epoch.number in counts:  # with its checkpoint first: a row is of what can be gone on with
-                    artifacts.log_file(run_id, checkpoint, CHECKPOINT)
-                    attached = epoch.number
-                    record(training, epoch, bench, parts, run_id, validate)
-                yield epoch
-            except BaseException:
-                save(training, checkpoint, {**about, UNRECORDED: {epoch.number: metrics}})
-                raise
-            if stop(epoch):
-                break
-        if checkpoint.exists() and attached != training.epoch:
-            artifacts.log_file(run_id, checkpoint, CHECKPOINT)
-    checkpoint.unlink(missing_ok=True)
-    for half in checkpoint.parent.glob(f"{checkpoint.name}.*{PARTIAL}"):  # of a process that was killed at it
-        half.unlink(missing_ok=True)
+    def describe(self, extends: str | None) -> None:
+        """Put on record what it is, and the objects that it is trained and tested on."""
+        trained, tested = np.concatenate([self.parts.train, self.parts.validation]), self.bench.tested(self.recipe)
+        rows = self.bench.tested_rows(self.recipe, self.parts)
+        artifacts.log_objects(self.run_id, "trained_on.npz", self.cutouts.objects(trained))
+        artifacts.log_objects(self.run_id, "tested_on.npz", tested.objects(rows))
+        runs.log_training(self.run_id, self.recipe, self.cutouts, tested, self.bench.device, extends)
+
+    def again(self, recorded: int) -> Epoch | None:
+        """The epoch that it was at before, with its row, which may be what could not be recorded; None of none."""
+        if not 0 < self.training.epoch <= recorded:
+            return None
+        before = records.epoch(self.run_id, self.training.epoch)
+        if self.training.epoch in self.counts:
+            self.record(before)
+        return before
+
+    def record(self, epoch: Epoch) -> None:
+        """Record the row of an epoch."""
+        record(self.training, epoch, self.bench, self.parts, self.run_id, self.validate)
+
+    def save(self, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the checkpoint."""
+        save(self.training, self.checkpoint, {"run_id": self.run_id, STORE: store.known_as(), **(notes or {})})
+
+    def attach(self) -> None:
+        """Attach the checkpoint, if there is one that was not."""
+        if self.attached != self.training.epoch and self.checkpoint.exists():
+            artifacts.log_file(self.run_id, self.checkpoint, CHECKPOINT)
+            self.attached = self.training.epoch
+
+    def clear(self) -> None:
+        """Remove the checkpoint, and half ones of processes that were killed at it."""
+        self.checkpoint.unlink(missing_ok=True)
+        for half in self.checkpoint.parent.glob(f"{self.checkpoint.name}.*{PARTIAL}"):
+            half.unlink(missing_ok=True)
 
 
 def unrecorded(run_id: str, notes: Mapping[str, Any]) -> dict[int, dict[str, float]]:
