@@ -100,9 +100,9 @@ VERBS = (
 
 @pytest.fixture(scope="module")
 def other_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set that no network was trained on."""
+    """A set that no network was trained on, of a size that is read by one process."""
     folder = tmp_path_factory.mktemp("other") / "set"
-    for _ in simulate(folder, SPACE, 260, seed=8, difficulty=-2.0, workers=1):
+    for _ in simulate(folder, SPACE, 240, seed=8, difficulty=-2.0, workers=1):
         pass
     return folder
 
