@@ -56,6 +56,7 @@ def exported(finder: nn.Module, path: Path) -> nn.Module:
     return pt2.load(path, CPU).module()
 
 
+@pytest.mark.slow
 def test_the_mean_and_one_more_calibration_around_it_are_one_graph(
     members: list[nn.Module], flux: np.ndarray, labels: np.ndarray, logits: np.ndarray, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_members_that_rank_lenses_low_are_refused(members: list[nn.Module], logi
         combine(members, "rank", upside_down, logits)
 
 
+@pytest.mark.slow
 def test_orientations_are_the_mean_over_cutouts_turned_and_mirrored_by_numpy(
     members: list[nn.Module], flux: np.ndarray, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def assert_no_float64(program: torch.export.ExportedProgram) -> None:
     assert torch.float64 not in {each.dtype for each in tensors}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bands", "normalisation"),
     [("lens_flow", 1, "zscale"), *((name, 1, "none") for name in architectures.names() if name != "lens_flow")],
@@ -80,6 +81,7 @@ def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:
     assert finders.digest(path) != before
 
 
+@pytest.mark.slow
 def test_all_that_is_put_around_networks_is_float32_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 40).astype(np.int8)

@@ -71,6 +71,7 @@ def test_a_network_that_evaluates_goes_on_evaluating(pixels: np.ndarray) -> None
     assert not any(module.training for module in network.modules())
 
 
+@pytest.mark.slow
 def test_an_exported_network_scores_as_the_one_it_was(network: nn.Module, pixels: np.ndarray, tmp_path: Path) -> None:
     with evaluating(network):
         batch = torch.export.Dim("batch", min=1, max=65_536)

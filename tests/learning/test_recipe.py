@@ -121,6 +121,7 @@ def test_a_missing_setting_is_named() -> None:
         recipe({"architecture": "lens_flow"})
 
 
+@pytest.mark.slow
 def test_torch_is_imported_for_the_sake_of_hyperparameters_alone() -> None:
     code = """
 import sys
