@@ -17,6 +17,7 @@ epochs = [1, 2]
 [fixed]
 batch_size = 32
 seed = 1
+normalisation = "asinh" # quicker to export
 [hyperparameters.lastro_epfl]
 hidden = {{ choices = [16] }}
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.cli.calling import Call, start
+from tests.cli.calling import Call, invoke, start
 from tests.conftest import ROOT
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright, of the extra dev, is not installed")
@@ -52,11 +52,19 @@ def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
     assert problems == []
 
 
-def test_the_report_shows_all_of_a_study(call: Call, inside: Path, page: playwright.Page) -> None:
-    call("report", "--study", "tiny", "--out", "report.html")
+@pytest.fixture(scope="module")
+def report(swept: Path) -> str:
+    """The address of the report of the study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(swept)
+        invoke("report", "--study", "tiny", "--out", "report.html")
+    return (swept / "report.html").as_uri()
+
+
+def test_the_report_shows_all_of_a_study(report: str, page: playwright.Page) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto((inside / "report.html").as_uri())
+    page.goto(report)
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []  # it needs nothing else
     assert page.locator("h1").inner_text() == "Study tiny"
     assert page.title() == "Study tiny"
@@ -71,9 +79,8 @@ def test_the_report_shows_all_of_a_study(call: Call, inside: Path, page: playwri
     page.screenshot(path=SCREENSHOTS / "report.png", full_page=True)
 
 
-def test_the_table_of_the_report_is_sorted_by_a_click(call: Call, inside: Path, page: playwright.Page) -> None:
-    call("report", "--study", "tiny", "--out", "report.html")
-    page.goto((inside / "report.html").as_uri())
+def test_the_table_of_the_report_is_sorted_by_a_click(report: str, page: playwright.Page) -> None:
+    page.goto(report)
     head = page.locator("#results th", has_text="TPR10")
     place = page.locator("#results th").all_inner_texts().index("TPR10")
 
@@ -94,11 +101,10 @@ def test_the_table_of_the_report_is_sorted_by_a_click(call: Call, inside: Path, 
 
 
 def test_the_report_is_dark_on_a_dark_screen_and_light_on_paper(
-    call: Call, inside: Path, page: playwright.Page, tmp_path: Path
+    report: str, page: playwright.Page, tmp_path: Path
 ) -> None:
-    call("report", "--study", "tiny", "--out", "report.html")
     page.emulate_media(color_scheme="dark")
-    page.goto((inside / "report.html").as_uri())
+    page.goto(report)
     title = page.locator("#figure-roc .xtitle")
     colour = "element => getComputedStyle(element).fill"
     ground = "() => getComputedStyle(document.body).backgroundColor"
@@ -119,17 +125,19 @@ architectures = ["lens_flow"]
 epochs = [1, 2]
 search = "promote"
 trials = 4
+[fixed]
+normalisation = "asinh"
 [vary]
 learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
-batch_size = {{ choices = [16, 32] }}
+batch_size = {{ choices = [8, 16] }}
 """
 
 
 def test_the_figures_of_a_search_are_in_its_report_and_on_a_page_of_its_own(
-    call: Call, tmp_path: Path, small_space: Path, page: playwright.Page, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, tiny_space: Path, page: playwright.Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "searched.toml").write_text(SEARCH.format(data=small_space))
+    (tmp_path / "searched.toml").write_text(SEARCH.format(data=tiny_space))
     call("sweep", "--study", "searched.toml")
     call("report", "--study", "searched")
     (own,) = (tmp_path / "mlartifacts").rglob("search.html")

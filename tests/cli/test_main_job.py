@@ -67,7 +67,7 @@ def test_models_belong_to_the_experiment_of_their_study(client: MlflowClient) ->
 
 
 def test_the_model_of_a_row_gives_the_metrics_of_the_row(client: MlflowClient, small_space: Path, inside: Path) -> None:
-    cutouts = cache.load(small_space, "zscale", inside / "data" / "packed")
+    cutouts = cache.load(small_space, "asinh", inside / "data" / "packed")
     assert cutouts is not None
     for row in rows_of(client):
         test = split(cutouts.labels, row.data.params["split"], int(row.data.params["seed"])).test
@@ -224,6 +224,7 @@ def test_both_stores_are_where_they_were_promised(inside: Path) -> None:
 
 
 def test_a_training_of_its_own_is_recorded_beside_the_studies(call: Call, inside: Path, small_space: Path) -> None:
+    # As it is normalised where nothing is said.
     options = ("--model", "lens_flow", "--data", str(small_space), "--no-augment", "--hyperparameter", "hidden=8")
     result = call("train", *options, "--epochs", "1,2", "--batch-size", "32.0")
     assert "lens_flow  epoch 2/2" in result.stderr

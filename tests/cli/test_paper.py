@@ -32,7 +32,7 @@ architectures = {architectures}
 {more}
 [scales.tiny.fixed]
 batch_size = 16
-normalisation = "none"
+normalisation = "asinh"
 """
 
 
@@ -149,7 +149,7 @@ def test_two_rows_are_compared_by_the_objects_they_share(call: Call, inside: Pat
 
 
 def test_a_training_is_extended_by_hand(call: Call, here: Path, tiny_space: Path) -> None:
-    options = ("--model", "lens_flow", "--data", str(tiny_space), "--normalisation", "none", "--no-augment")
+    options = ("--model", "lens_flow", "--data", str(tiny_space), "--normalisation", "asinh", "--no-augment")
     call("train", *options, "--batch-size", "16", "--epochs", "1")
     (row,) = table(call, "train-space")
     told = call("extend", row["run_id"], "--to", "2,3")
