@@ -105,14 +105,14 @@ def _epochs(
             if epoch.number > recorded:
                 runs.log_metrics(trial.run_id, metrics, epoch.number)
             if epoch.number in (*trial.counts, trial.recipe.epochs) or time.monotonic() - saved > SAVE_EVERY:
-                trial.save()
+                trial.keep()
                 saved = time.monotonic()
             if epoch.number in trial.counts:
                 trial.attach()  # first: a row is of what can be gone on with
                 trial.record(epoch)
             yield epoch
         except BaseException:
-            trial.save({UNRECORDED: {epoch.number: metrics}})
+            trial.keep({UNRECORDED: {epoch.number: metrics}})
             raise
         if stop(epoch):
             return
@@ -185,7 +185,7 @@ class _Trial:
         """Record the row of an epoch."""
         record(self.training, epoch, self.bench, self.parts, self.run_id, self.validate)
 
-    def save(self, notes: Mapping[str, Any] | None = None) -> None:
+    def keep(self, notes: Mapping[str, Any] | None = None) -> None:
         """Write the checkpoint."""
         save(self.training, self.checkpoint, {"run_id": self.run_id, STORE: store.known_as(), **(notes or {})})
 
