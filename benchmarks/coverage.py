@@ -93,13 +93,13 @@ def main() -> None:
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     header = ["scores", "non-lenses + lenses", *METRICS]
     cases = [(law, *size, sets) for law in LAWS for size in SIZES]
-    cases += [(law, *LARGE, min(sets, 40)) for law in ("normal, 1.5 apart", "normal, 3 apart", "Student t, 3")]
+    cases += [(law, *LARGE, sets) for law in LAWS]
     rows = [[law, f"{others:,} + {lenses:,}", *single(law, others, lenses, n)] for law, others, lenses, n in cases]
     show(f"Intervals that hold the right value, in % of {sets} sets, and their mean width", header, rows)
     rows = [
         [f"{apart:g} apart", f"{others:,} + {lenses:,}", *paired(apart, others, lenses, sets)]
         for apart in (1.5, 3.0, 6.0)
-        for others, lenses in SIZES
+        for others, lenses in (*SIZES, LARGE)
     ]
     show("The same of paired differences", header, rows)
     rng, labels = np.random.default_rng(0), np.repeat([0, 1], LARGE)
