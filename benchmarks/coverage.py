@@ -53,7 +53,7 @@ def single(law: str, others: int, lenses: int, sets: int) -> list[str]:
     def draw() -> Floats:
         return np.concatenate([each(rng, n) for each, n in zip(LAWS[law], (others, lenses), strict=True)])
 
-    fresh = max(200, min(1500, 2_000_000 // (others + lenses)))
+    fresh = max(500, min(1500, 2_000_000 // (others + lenses)))
     right = _means([measure(labels, draw()) for _ in range(fresh)])
     return _line(right, (intervals(roc(labels, draw())) for _ in range(sets)))
 
@@ -67,7 +67,7 @@ def paired(apart: float, others: int, lenses: int, sets: int) -> list[str]:
         own = np.sqrt(0.3) * rng.normal(size=(2, len(labels)))
         return [far * (labels - 0.5) + shared + each for far, each in zip((apart, apart + 0.3), own, strict=True)]
 
-    fresh = max(200, min(1500, 1_000_000 // (others + lenses)))
+    fresh = max(500, min(1500, 1_000_000 // (others + lenses)))
     both = [[measure(labels, each) for each in draw()] for _ in range(fresh)]
     one, other = (_means([each[number] for each in both]) for number in (0, 1))
     right = {name: other[name] - one[name] for name in METRICS}
