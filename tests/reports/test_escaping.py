@@ -159,8 +159,8 @@ def test_a_browser_runs_nothing_of_it(name: str, tmp_path: Path, page: playwrigh
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("dialog", lambda dialog: asked.append(dialog.message))
-    for poison in POISON:
-        (tmp_path / "page.html").write_text(PAGES[name](POISON[poison]), errors="replace")
+    for poison in ("".join(POISON.values()), "".join(reversed(POISON.values()))):  # a comment might hide what follows
+        (tmp_path / "page.html").write_text(PAGES[name](poison), errors="replace")
         page.goto((tmp_path / "page.html").as_uri())
         page.wait_for_load_state("networkidle")
         assert page.evaluate("() => window.ran") is None
