@@ -76,6 +76,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"
 
 
+def layout(device: torch.device) -> torch.memory_format:
+    """In which order a network's weights lie in memory, which decides the order of all that it computes.
+
+    Channels last is faster, but on an Apple GPU: there torch's results with it are not always right (pytorch #174345).
+    """
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
 def room_for_data(device: torch.device) -> int:
     """Bytes that a training set may fill on the device: half of what is free on a GPU with memory of its own.
 

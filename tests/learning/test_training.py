@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
+import architectures
 from orchestrator.data.challenge import scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.data.normalise import prepare
@@ -83,6 +84,38 @@ def test_a_training_that_was_killed_goes_on_to_the_very_same_network(architectur
     assert resumed.epoch == 2
     assert values(run(resumed, batches, 4)) == values(expected[2:])
     assert same(resumed, through)
+
+
+def test_a_checkpoint_of_before_channels_came_last_is_gone_on_with_to_the_very_same_network(tmp_path: Path) -> None:
+    through, batches = start(ask())
+    run(through, batches, 2)
+    save(through, tmp_path / "checkpoint.pt", {})
+    stored = torch.load(tmp_path / "checkpoint.pt")
+    for tensors in (stored["network"], *stored["optimiser"]["state"].values()):
+        tensors |= {key: value.contiguous() for key, value in tensors.items()}
+    torch.save(stored, tmp_path / "before.pt")
+
+    resumed, _ = start(ask())
+    restore(resumed, tmp_path / "before.pt")
+    for weights, moments in resumed.optimiser.state.items():
+        assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == weights.stride()
+    run(through, batches, 4)
+    run(resumed, batches, 4)
+    assert same(resumed, through)
+
+
+@pytest.mark.parametrize("architecture", architectures.names())
+def test_channels_come_last_in_memory_and_change_neither_logits_nor_gradients(architecture: str) -> None:
+    trained = begin(ask(architecture=architecture), 4, SIZE, CPU).network.eval()
+    before = architectures.create(architecture, bands=4, size=SIZE).eval()
+    before.load_state_dict(trained.state_dict())
+    images = torch.from_numpy(rings(2, bands=4)[0])
+    for network in (trained, before):
+        network(images).sum().backward()
+    for last, first in zip(trained.parameters(), before.parameters(), strict=True):
+        assert last.is_contiguous(memory_format=torch.channels_last) or last.dim() != 4
+        torch.testing.assert_close(last.grad, first.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(trained(images), before(images), rtol=1e-4, atol=1e-4)
 
 
 def test_the_third_of_five_epochs_is_the_last_of_three() -> None:
