@@ -70,7 +70,10 @@ def describe(device: torch.device) -> dict[str, str]:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` is bfloat16 on a GPU that computes with it, float32 elsewhere."""
+    """``auto`` is bfloat16 on a GPU that computes with it, float32 elsewhere.
+
+    On CPUs that have it bfloat16 is faster, too; that it costs nothing is not shown (docs/explanation/performance.md).
+    """
     if precision != "auto":
         return precision
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"
