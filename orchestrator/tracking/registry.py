@@ -152,8 +152,9 @@ def rollback(imaging: str) -> tuple[Version, Version]:
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             client.set_model_version_tag(name, str(was), "rolled_back", now)
         client.set_registered_model_alias(name, CHAMPION, str(before[-1]))
+    both = version(name, was), version(name, before[-1])  # read first: a rollback that is done must not fail any more
     client.set_registered_model_tag(name, CHAMPIONS, kept)
-    return version(name, was), version(name, before[-1])
+    return both
 
 
 def champion(imaging: str) -> Version | None:
