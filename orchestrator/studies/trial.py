@@ -177,7 +177,7 @@ class _Trial:
         if not 0 < self.training.epoch <= recorded:
             return None
         before = records.epoch(self.run_id, self.training.epoch)
-        if self.training.epoch in self.counts:
+        if before is not None and self.training.epoch in self.counts:
             self.record(before)
         return before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sqlite3
 import ssl
@@ -43,6 +44,9 @@ POSTGRESQL = ("08", "23", "40", "53", "55P03", "57", "58")
 Source: PostgreSQL's documentation, appendix A.
 """
 
+ERRNO = re.compile(r"\[Errno (\d+)\]")
+"""How Python words what the system answered, in the same text."""
+
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -69,6 +73,8 @@ def absent(error: BaseException) -> bool:
 def _failed(error: BaseException | None) -> tuple[BaseException | None, bool]:
     """The failure of a store or a disk that an error is, or came of, and whether it may work later."""
     while error is not None and not isinstance(error, MISTAKES):
+        if (full := _full_disk(error)) is not None:
+            return full, True
         later = _later(error)
         if later is not None:
             return error, later
@@ -144,6 +150,12 @@ def _passing(status: int) -> bool:
 
 def _status(error: requests.HTTPError) -> int:
     return 0 if error.response is None else int(error.response.status_code)
+
+
+def _full_disk(error: BaseException) -> OSError | None:
+    """What the disk answered to a download, of which MLflow tells the text alone."""
+    numbers = map(int, ERRNO.findall(str(error)) if isinstance(error, MlflowException) else ())
+    return next((OSError(number, os.strerror(number)) for number in numbers if number in NO_ROOM), None)
 
 
 def _in_text(error: MlflowException) -> int:

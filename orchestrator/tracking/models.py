@@ -93,7 +93,7 @@ def log(run_id: str, finder: nn.Module, imaging: ImagingSet, about: Mapping[str,
                 **about,
             },
         )
-    MlflowClient().update_run(run_id, status="RUNNING")  # MLflow has said that it is finished
+        mlflow.end_run("RUNNING")  # else MLflow would say here that it is finished
 
 
 def load(uri: str, device: torch.device) -> Model:

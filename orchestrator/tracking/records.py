@@ -75,10 +75,12 @@ def find_training(study: str, recipe: Recipe, dataset: str, test: str | None) ->
     return _furthest(alike) if alike else None
 
 
-def epoch(run_id: str, number: int) -> Epoch:
-    """What was recorded of an epoch of a training."""
+def epoch(run_id: str, number: int) -> Epoch | None:
+    """What was recorded of an epoch of a training; None of one that the run it goes on from has."""
     histories = {name: MlflowClient().get_metric_history(run_id, name) for name in metrics(run_id)}
     values = {name: point.value for name, points in histories.items() for point in points if point.step == number}
+    if "loss" not in values:
+        return None
     rest = {name: value for name, value in values.items() if name not in ("loss", "seconds")}
     return Epoch(number, values["loss"], rest, values["seconds"])
 

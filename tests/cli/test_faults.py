@@ -6,18 +6,15 @@ After each fault every training that was asked for is there once, with the resul
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.cli import STOPPED
 from tests.cli.calling import start
 from tests.cli.faulty import (
-    STUDY,
     Results,
     call,
     check,
@@ -79,22 +76,3 @@ def test_a_worker_of_a_cluster_that_is_ended_goes_on_when_it_is_started_again(
         assert "Traceback" not in told
     call(at, "sweep", "--study", "faulty.toml")
     check(at, undisturbed, lost=True)
-
-
-def test_a_search_is_shared_by_workers_and_its_figures_are_attached(tmp_path: Path, small_space: Path) -> None:
-    search = STUDY.partition("[vary]")[0].replace(
-        "epochs = [2, {epochs}]", 'epochs = [1, 2]\nsearch = "hybrid"\ntrials = 6'
-    )
-    vary = "[vary]\nlearning_rate = {{ low = 1e-4, high = 1e-2, log = true }}"
-    (tmp_path / "faulty.toml").write_text((search + vary).format(data=small_space))
-    call(tmp_path, "sweep", "--study", "faulty.toml", "--workers", "2")
-    rows: list[dict[str, Any]] = json.loads(call(tmp_path, "table", "--study", "faulty", "--format", "json"))
-    begun = [row["recipe"] for row in rows if row["epochs"] == 1]
-    assert len(begun) == len(set(begun)) == 6
-    assert 2 <= len([row for row in rows if row["epochs"] == 2]) < 6
-    told = call(tmp_path, "studies", "show", "faulty")
-    assert "learning_rate" in told
-    assert max(f"{row['val_auc']:.4f}" for row in rows if row["epochs"] == 2) in told
-    (page,) = (tmp_path / "mlartifacts").rglob("search.html")
-    assert "lens_flow-importances" in page.read_text()
-    assert "nothing to mend" in call(tmp_path, "doctor")

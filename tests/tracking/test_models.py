@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,9 +22,11 @@ import torch
 import architectures
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.data.fits import read_cutout
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingError, Unreachable
 from orchestrator.learning.finder import Finder, find
 from orchestrator.tracking import models, store
+from tests.conftest import ROOT
+from tests.faults import watching
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -31,10 +34,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A run with a recorded model, in a store of its own."""
-    folder = tmp_path_factory.mktemp("models")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> str:
+    """A run with a recorded model, in a store of its own, which keeps what is said of its end."""
     store.connect(f"sqlite:///{folder / 'mlflow.db'}")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("CREATE TABLE said (status)")
+        database.execute("CREATE TRIGGER saying AFTER UPDATE ON runs BEGIN INSERT INTO said VALUES (NEW.status); END")
     client = store.MlflowClient()
     experiment = client.create_experiment("models", artifact_location=(folder / "artifacts").as_uri())
     run_id = str(client.create_run(experiment).info.run_id)
@@ -47,6 +57,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def flux(small_space: Path) -> np.ndarray:
     return np.stack([read_cutout(each.paths) for each in scan(small_space).objects[:7]])
+
+
+def test_while_a_model_is_recorded_its_run_is_never_said_to_be_finished(run: str, folder: Path) -> None:
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert {status for (status,) in database.execute("SELECT status FROM said")} == {"RUNNING"}
+
+
+def test_a_full_disk_is_told_as_such_where_a_model_is_downloaded(run: str) -> None:
+    with watching() as watch:
+        models.load(f"runs:/{run}/model", CPU)
+    copied = [number for number, place in enumerate(watch.places) if place[0] == "shutil.copyfile"]
+    assert copied
+    with watching(copied[-1]), pytest.raises(Unreachable, match="No space left on device"):
+        models.load(f"runs:/{run}/model", CPU)
 
 
 def test_mlflow_loads_it_without_pickle_and_gives_the_same_scores(
@@ -72,17 +96,12 @@ def test_nothing_of_a_model_is_a_pickle(run: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflows_own_server_scores_real_cutouts(run: str, challenge1: Path, tmp_path: Path) -> None:
-    flux = np.stack([read_cutout(each.paths) for each in scan(challenge1 / "space").objects])
-    check_server(run, flux, tmp_path)
-
-
-@pytest.mark.slow
-def test_mlflows_own_server_scores_simulated_cutouts(run: str, flux: np.ndarray, tmp_path: Path) -> None:
-    check_server(run, flux, tmp_path)
-
-
-def check_server(run: str, flux: np.ndarray, tmp_path: Path) -> None:
+def test_mlflows_own_server_scores_cutouts_real_ones_where_they_are_too(
+    run: str, flux: np.ndarray, tmp_path: Path
+) -> None:
+    real = ROOT.parent / "shared" / "challenge1" / "space"
+    if real.is_dir():
+        flux = np.concatenate([flux, [read_cutout(each.paths) for each in scan(real).objects]])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
