@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 # One thread a process, and three of them for two cores, since some wait for servers; in the order of files: the long ones are early.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Tests start many processes: what Python has compiled is kept, even where the user wants none of it.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test torture coverage check check-static format docs clean
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from orchestrator.data.challenge import GROUND, SPACE, ImagingSet
 from orchestrator.data.simulation import simulate
@@ -99,22 +100,31 @@ def real() -> Path:
 @pytest.fixture(scope="session")
 def small_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 200 simulated Space objects, bright enough to be learnt from; not to be written to."""
-    return _simulated(tmp_path_factory.mktemp("space") / "set", SPACE, 200)
+    return _simulated(tmp_path_factory, "small_space", SPACE, 200)
 
 
 @pytest.fixture(scope="session")
 def tiny_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 simulated Space objects, for what has to work and need not learn; not to be written to."""
-    return _simulated(tmp_path_factory.mktemp("tiny") / "set", SPACE, 40)
+    return _simulated(tmp_path_factory, "tiny_space", SPACE, 40)
 
 
 @pytest.fixture(scope="session")
 def small_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 simulated Ground objects; not to be written to."""
-    return _simulated(tmp_path_factory.mktemp("ground") / "set", GROUND, 40)
+    return _simulated(tmp_path_factory, "small_ground", GROUND, 40)
 
 
-def _simulated(folder: Path, imaging: ImagingSet, count: int) -> Path:
-    for _ in simulate(folder, imaging, count, seed=3, difficulty=-2.0, workers=1):
-        pass
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes that test in one run."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def _simulated(factory: pytest.TempPathFactory, name: str, imaging: ImagingSet, count: int) -> Path:
+    """Made by the process that needs it first; what is there is not made again."""
+    folder = shared(factory) / name / "set"
+    with FileLock(shared(factory) / f"{name}.lock"):
+        for _ in simulate(folder, imaging, count, seed=3, difficulty=-2.0, workers=1):
+            pass
     return folder

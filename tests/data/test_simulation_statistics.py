@@ -25,7 +25,7 @@ from orchestrator.data.simulation import simulate
 
 pytestmark = pytest.mark.slow
 
-COUNT, SEED = 2000, 1
+COUNT, SEED = {"space": 2000, "ground": 5000}, 1
 
 QUANTILES = (5, 25, 50, 75, 95)
 KEY = {
@@ -63,7 +63,7 @@ class Simulated(NamedTuple):
 def simulated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     imaging = SETS[request.param]
     root: Path = tmp_path_factory.mktemp("statistics") / imaging.name
-    for _ in simulate(root, imaging, COUNT, SEED, workers=2):
+    for _ in simulate(root, imaging, COUNT[imaging.name], SEED, workers=2):
         pass
     release, catalogue = scan(root), read_labels(root, imaging)
     ids = np.array([each.id for each in release.objects])
