@@ -138,6 +138,7 @@ def test_a_gradient_reaches_every_parameter(name: str) -> None:
 
 
 @every_network
+@pytest.mark.slow
 def test_a_network_learns_a_handful_of_images_by_heart(name: str) -> None:
     torch.manual_seed(3)
     size = max(smallest(name), 32)
@@ -157,6 +158,7 @@ def test_a_network_learns_a_handful_of_images_by_heart(name: str) -> None:
 
 
 @every_network
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_logits_for_any_batch(name: str) -> None:
     batch = torch.export.Dim("batch", min=1, max=65_536)
     exported = torch.export.export(small(name), (images(name, 2),), dynamic_shapes=({0: batch},)).module()

@@ -86,6 +86,7 @@ def test_progress_goes_up_to_all_objects(make_set: MakeSet, where: Path, monkeyp
 
 
 @pytest.mark.parametrize(("shard", "chunk"), [(1, 1), (3, 2), (4, 32)])
+@pytest.mark.slow
 def test_neither_processes_nor_portions_change_what_is_packed(
     make_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: int, chunk: int
 ) -> None:

@@ -66,6 +66,7 @@ def is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_no_cache_and_no_processes(
     make_set: MakeSet, where: Path, start_build: Callable[[Path, float], subprocess.Popen[str]]
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_build_that_is_killed_leaves_no_cache_and_no_processes(
     assert not any(where.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_build_with_one_interrupt_and_nothing_left(
     make_set: MakeSet, where: Path, start_build: Callable[[Path, float], subprocess.Popen[str]]
 ) -> None:
@@ -101,6 +103,7 @@ def test_ctrl_c_ends_a_build_with_one_interrupt_and_nothing_left(
     assert os.listdir(where) == [".lock"]  # noqa: PTH208 - the names alone are wanted
 
 
+@pytest.mark.slow
 def test_two_processes_build_the_same_set_once(
     make_set: MakeSet, where: Path, start_build: Callable[[Path, float], subprocess.Popen[str]]
 ) -> None:

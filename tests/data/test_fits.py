@@ -136,6 +136,7 @@ COSTLY = {
 
 @pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.slow
 def test_headers_that_cost_more_than_they_hold_are_refused_before_they_are_read(
     path: Path, content: bytes, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +302,7 @@ damage = st.one_of(
 
 @given(damages=st.lists(damage, min_size=1, max_size=4))
 @settings(max_examples=300, deadline=None)
+@pytest.mark.slow
 def test_damage_anywhere_gives_astropys_image_or_a_clear_error(
     damages: list[tuple[str, int | str, int | str | bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

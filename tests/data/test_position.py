@@ -129,6 +129,7 @@ def test_galactic_ecliptic_and_supergalactic_places_are_converted() -> None:
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_headers_drawn_at_random_are_where_astropy_has_them(
     ra: float, dec: float, rotation: float, pixel: tuple[float, float], mirrored: bool, form: str, projection: str
 ) -> None:

@@ -36,6 +36,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("imaging", [SPACE, GROUND], ids=["space", "ground"])
+@pytest.mark.slow
 def test_processes_and_portions_do_not_change_a_byte(imaging: ImagingSet, tmp_path: Path) -> None:
     assert make(tmp_path / "one", imaging, 60) == [0, 50, 60]
     make(tmp_path / "two", imaging, 60, workers=2)
@@ -54,6 +55,7 @@ def test_a_set_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from orchestrator.data.challenge import SPACE;"
@@ -75,6 +77,7 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_one_set_at_once_make_what_one_does(tmp_path: Path) -> None:
     make(tmp_path / "alone", count=60)
     program = (
@@ -109,6 +112,7 @@ def test_a_real_file_and_a_simulated_one_have_the_same_kinds_of_cards(challenge1
         assert ours[card] == pytest.approx(real[card], rel=1e-6)  # theirs are rounded
 
 
+@pytest.mark.slow
 def test_both_forms_of_labels_say_the_same(tmp_path: Path) -> None:
     make(tmp_path / "key", count=40)
     make(tmp_path / "catalogue", count=40, labels="catalogue")
@@ -120,6 +124,7 @@ def test_both_forms_of_labels_say_the_same(tmp_path: Path) -> None:
     assert [each.id for each in scan(tmp_path / "key").objects] == sorted(key.labels)
 
 
+@pytest.mark.slow
 def test_a_lens_is_its_foreground_with_arcs_that_the_truth_describes(tmp_path: Path) -> None:
     make(tmp_path / "set", count=60)
     make(tmp_path / "bright", count=60, difficulty=-3.0)

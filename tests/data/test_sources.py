@@ -86,6 +86,7 @@ def test_a_flat_folder_of_several_bands_goes_by_the_challenges_names(tmp_path: P
     assert piece.good.tolist() == [True, False, True]
 
 
+@pytest.mark.slow
 def test_a_file_with_all_bands_is_read_by_their_names_or_by_the_hdus_that_are_given(tmp_path: Path) -> None:
     def units(*names: str, kind: type = fits.ImageHDU) -> list[fits.ImageHDU]:
         return [kind(IMAGES[0, BANDS.index(name)], name=name) for name in names]
@@ -183,6 +184,7 @@ def test_a_row_of_a_catalogue_without_a_path_is_one_bad_row(tmp_path: Path) -> N
     np.testing.assert_array_equal(piece.flux[:, 0], IMAGES[[0, 2], 0])
 
 
+@pytest.mark.slow
 def test_a_file_with_all_bands_may_be_a_cube_of_planes(tmp_path: Path) -> None:
     fits.PrimaryHDU(IMAGES[0]).writeto(tmp_path / "a.fits")
     named = fits.PrimaryHDU(IMAGES[1, ::-1])

@@ -31,6 +31,7 @@ def parts(cut: Split) -> tuple[NDArray[np.int64], ...]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(labels=some_labels, seed=st.integers(0, 2**32))
+@pytest.mark.slow
 def test_every_labelled_row_is_in_one_part_and_no_other_row_in_any(scheme: str, labels: Labels, seed: int) -> None:
     rows = np.concatenate(parts(split(labels, scheme, seed)))
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(labels >= 0))

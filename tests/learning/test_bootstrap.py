@@ -64,6 +64,7 @@ def test_a_share_is_in_its_interval_in_95_of_100_cases_whatever_it_is(total: int
 
 
 @pytest.mark.parametrize(("others", "lenses"), [(50, 50), (2000, 200)])
+@pytest.mark.slow
 def test_of_an_auc_near_one_the_interval_holds_where_few_objects_are_misplaced(others: int, lenses: int) -> None:
     rng, right, sets = np.random.default_rng(5), expected("easy", others)["auc"], 1000
     found = [intervals(roc(*objects("easy", others, lenses, rng)), resamples=2)["auc"] for _ in range(sets)]

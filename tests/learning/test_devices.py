@@ -66,6 +66,7 @@ def test_reproducible_computing_ends_where_it_should() -> None:
     assert (cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.benchmark) == before
 
 
+@pytest.mark.slow
 def test_numbers_next_to_nothing_are_taken_for_it_by_all_threads_of_a_process_that_computes() -> None:
     script = (
         "import torch\nfrom orchestrator.learning import devices\ntorch.set_num_threads(2)\n"
@@ -112,6 +113,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C li
 
 
 @glibc
+@pytest.mark.slow
 def test_steps_of_a_training_take_the_memory_of_those_before_in_any_thread() -> None:
     told = subprocess.run([sys.executable, "-c", FAULTS], cwd=ROOT, capture_output=True, text=True, check=True)
     given_back, kept, in_a_thread = json.loads(told.stdout)
@@ -121,6 +123,7 @@ def test_steps_of_a_training_take_the_memory_of_those_before_in_any_thread() -> 
 
 
 @glibc
+@pytest.mark.slow
 def test_every_wish_about_memory_is_one_that_glibc_grants() -> None:
     script = (
         "import ctypes\nfrom orchestrator.learning.devices import KEPT\n"

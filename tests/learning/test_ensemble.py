@@ -69,6 +69,7 @@ def test_the_mean_and_one_more_calibration_around_it_are_one_graph(
     assert find(exported(around, tmp_path / "around.pt2"), flux, CPU)[0].tolist() == found.tolist()
 
 
+@pytest.mark.slow
 def test_stacking_is_scikit_learns_regression_of_standardised_logits(
     members: list[nn.Module], flux: np.ndarray, labels: np.ndarray, logits: np.ndarray, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_stacking_is_scikit_learns_regression_of_standardised_logits(
     np.testing.assert_allclose(find(finder, flux, CPU)[0], oracle.decision_function(logits.T), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mean_ranks_order_as_scipys_and_lie_on_the_scale_of_logits(
     members: list[nn.Module], flux: np.ndarray, logits: np.ndarray, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def exported(network: nn.Module, bands: int) -> fx.GraphModule:
 
 
 @pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.slow
 def test_the_maps_are_the_outputs_of_the_convolutions_in_their_order(name: str) -> None:
     network = architectures.create(name, bands=2).eval()
     image = torch.rand(2, 101, 101, generator=torch.Generator().manual_seed(0))

@@ -62,6 +62,7 @@ def gives_the_logits_of_the_network(
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.slow
 def test_any_number_of_cutouts_of_four_bands_is_scored_in_the_order_asked_for(
     tmp_path: Path, normalisation: str, small_ground: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_what_a_worker_left_that_died_on_another_machine_is_given_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_each_object_is_a_row_with_the_score_that_it_gets_alone(
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.slow
 def test_a_scoring_that_was_broken_off_goes_on_to_the_very_same_file(suffix: str, run: Run, tmp_path: Path) -> None:
     whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     run(whole)

@@ -128,6 +128,7 @@ def test_a_packed_request_is_refused_and_a_long_one_too(app: FastAPI, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_requests_that_do_not_come_in_time_are_ended(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "HEAD", 1.0)
     monkeypatch.setattr(serving, "PATIENCE", 1.0)

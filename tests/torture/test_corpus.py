@@ -10,6 +10,7 @@ from tests.torture import corpus, matrix
 
 
 @pytest.mark.parametrize("kind", matrix.KINDS)
+@pytest.mark.slow
 def test_what_is_odd_is_read_right_and_what_is_bad_is_named(kind: str, tmp_path: Path) -> None:
     outcomes, cases = matrix.KINDS[kind][0](tmp_path), matrix.KINDS[kind][1]()
     assert outcomes.keys() == cases.keys()

@@ -73,6 +73,7 @@ def test_a_full_disk_is_told_as_such_where_a_model_is_downloaded(run: str) -> No
         models.load(f"runs:/{run}/model", CPU)
 
 
+@pytest.mark.slow
 def test_mlflow_loads_it_without_pickle_and_gives_the_same_scores(
     run: str, flux: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_file_that_was_changed_is_refused(run: str) -> None:
         graph.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_pickled_and_other_peoples_models_are_refused(run: str) -> None:
     client = store.MlflowClient()
     other = client.create_run(client.get_run(run).info.experiment_id).info.run_id
@@ -178,6 +180,7 @@ def test_what_is_no_model_is_told_with_what_is_allowed(run: str, uri: str, told:
         models.load(uri, CPU)
 
 
+@pytest.mark.slow
 def test_an_alias_that_moves_while_a_model_is_loaded_changes_nothing_of_it(
     run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

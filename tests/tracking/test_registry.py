@@ -69,6 +69,7 @@ def promote(row: Row) -> registry.Version:
 
 @pytest.mark.parametrize("mode", ["killed", "fails"])
 @pytest.mark.parametrize("steps", ["first", "second", "again", "rollback", "rollback of one that was before"])
+@pytest.mark.slow
 def test_what_is_killed_or_fails_before_any_commit_ends_as_undisturbed_when_done_again(
     rows: list[Row], steps: str, mode: Any, tmp_path: Path
 ) -> None:
