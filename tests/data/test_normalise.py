@@ -61,6 +61,7 @@ def test_zscale_is_astropys_on_real_cutouts(challenge1: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("simulated", ["small_space", "small_ground"])
+@pytest.mark.slow
 def test_zscale_is_astropys_on_simulated_cutouts(simulated: str, request: pytest.FixtureRequest) -> None:
     agrees_with_astropy(request.getfixturevalue(simulated))
 

@@ -38,6 +38,7 @@ def columns(piece: sources.pieces.Piece, name: str) -> list[object]:
 
 
 @pytest.mark.parametrize("kind", ["space", "ground"])
+@pytest.mark.slow
 def test_the_challenges_layout_reads_as_it_is_trained_on(kind: str, request: pytest.FixtureRequest) -> None:
     root = request.getfixturevalue(f"{'tiny' if kind == 'space' else 'small'}_{kind}")
     release = scan(root)
@@ -61,6 +62,7 @@ def test_real_cutouts_come_with_their_place_on_the_sky(kind: str, challenge1: Pa
         assert (row.masked, row.flags) == (masked, flags)
 
 
+@pytest.mark.slow
 def test_any_folder_with_fits_files_of_every_kind_below_it_will_do(tmp_path: Path) -> None:
     (tmp_path / "tile 1").mkdir()
     fits.PrimaryHDU(IMAGES[0, 0]).writeto(tmp_path / "b.fits")
@@ -262,6 +264,7 @@ def test_one_bad_file_among_many_is_one_flagged_row(tmp_path: Path, tiny_space: 
     assert columns(piece, "flags")[3:6] == [["masked", "bad"], ["bad"], ["bad"]]
 
 
+@pytest.mark.slow
 def test_a_tile_that_ends_the_process_that_unpacks_it_costs_one_file(tmp_path: Path) -> None:
     for number in range(2):
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(IMAGES[number, 0])]).writeto(tmp_path / f"{number}.fz")

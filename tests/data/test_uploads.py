@@ -198,6 +198,7 @@ def test_files_that_are_no_objects_say_what_is_allowed(small_ground: Path) -> No
         from_fits([files[0]._replace(field="fil")], GROUND, LARGEST)
 
 
+@pytest.mark.slow
 def test_all_files_of_a_request_together_unpack_to_no_more_than_it_may_be_large(
     small_ground: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

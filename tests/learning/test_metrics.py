@@ -58,6 +58,7 @@ def test_rates_at_one_half_accept_probabilities_above_it(scored: Scored) -> None
 
 
 @given(BOTH)
+@pytest.mark.slow
 def test_the_curve_is_that_of_scikit_learn(scored: Scored) -> None:
     # scikit-learn takes no infinities; ranks are all that counts.
     ranks = np.unique(scored[1], return_inverse=True)[1]

@@ -44,6 +44,7 @@ def same(one: Training, other: Training) -> bool:
 
 
 @pytest.mark.parametrize("architecture", architectures.names())
+@pytest.mark.slow
 def test_a_step_asks_no_device_for_a_value(architecture: str) -> None:
     there = torch.device("meta")  # which has none to give
     wanted = ask(architecture=architecture, label_smoothing=0.1)

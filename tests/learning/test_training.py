@@ -66,6 +66,7 @@ def values(epochs: list[Epoch]) -> list[tuple[int, float, dict[str, float]]]:
 
 
 @pytest.mark.parametrize("architecture", ["lens_flow", "lastro_epfl"])  # dropout; and batch norm with it
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_to_the_very_same_network(architecture: str, tmp_path: Path) -> None:
     wanted = ask(
         architecture=architecture, **({} if architecture == "lens_flow" else {"hyperparameters": {"hidden": 32}})
@@ -267,6 +268,7 @@ def test_real_cutouts_are_trained_on_and_scored(set_name: str, challenge1: Path)
 
 
 @pytest.mark.parametrize("architecture", ["lens_flow", "lastro_epfl"])
+@pytest.mark.slow
 def test_the_ladder_at_two_epochs_is_a_training_that_was_asked_for_two(architecture: str) -> None:
     small = {} if architecture == "lens_flow" else {"hyperparameters": {"hidden": 32}}
     ladder, batches = start(ask(architecture=architecture, epochs=5, **small))

@@ -136,6 +136,7 @@ def recorded(bench: Bench, cutouts: Cutouts, *, before: bool = False, listed: bo
     return run_id
 
 
+@pytest.mark.slow
 def test_only_results_on_the_same_pixels_are_paired_those_of_before_too(bench: Bench) -> None:
     easy = bench.cutouts[NORMALISATION]
     hard = harder(easy)

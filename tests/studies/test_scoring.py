@@ -74,6 +74,7 @@ def run(model: Model, listed: Path) -> Run:
     return score
 
 
+@pytest.mark.slow
 def test_each_object_is_a_row_with_the_score_that_it_gets_alone(
     model: Model, run: Run, tmp_path: Path, listed: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_page_of_the_best_shows_them_in_order_and_asks_for_nothing(
     assert "http" not in page
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_replaced_or_left_alone_as_told(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     run(out)
@@ -161,6 +163,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(run: Run, tmp_path: Path, 
     assert run(out, overwrite=True).bad == 3  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_files_that_have_changed_are_not_taken_from_what_was_done_before(
     run: Run, tmp_path: Path, listed: Path
 ) -> None:
@@ -212,6 +215,7 @@ def test_scores_are_measured_with_the_challenges_key(run: Run, tmp_path: Path, s
         assert found.unlabelled == ("gone",)
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_named_and_scored_again(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "whole.csv")
     run(tmp_path / "cut.csv", stop=99)

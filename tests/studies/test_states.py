@@ -90,6 +90,7 @@ def test_what_gives_no_sign_of_life_is_queued_once_with_its_recipe_and_its_numbe
 
 
 @pytest.mark.parametrize("known", [{}, {"host": platform.node()}, {"pid": "1"}])
+@pytest.mark.slow
 def test_what_was_left_before_its_process_was_written_down_is_queued_with_its_whole_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: dict[str, str]
 ) -> None:

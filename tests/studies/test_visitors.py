@@ -149,6 +149,7 @@ def test_requests_that_do_not_come_in_time_are_ended(app: FastAPI, monkeypatch: 
             trickle()
 
 
+@pytest.mark.slow
 def test_answers_that_nobody_takes_are_given_up(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "HEAD", 1.0)
     with served(app) as port, socket.socket() as opened:

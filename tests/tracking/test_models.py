@@ -138,6 +138,7 @@ def test_mlflows_own_server_scores_cutouts_real_ones_where_they_are_too(
     np.testing.assert_allclose(answer["probability"], probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_network_takes_normalised_images(run: str) -> None:
     network = models.load(f"runs:/{run}/model", CPU).network
     assert network is not None

@@ -132,6 +132,7 @@ def test_a_refused_promotion_leaves_no_version_behind(rows: list[Row]) -> None:
     assert registry.versions() == []
 
 
+@pytest.mark.slow
 def test_a_champion_that_was_deleted_is_one_that_the_registry_does_not_tell_of_or_is_passed_over(
     rows: list[Row],
 ) -> None:
