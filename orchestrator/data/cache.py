@@ -7,7 +7,6 @@ state alone tells what was packed: where the files were moved, which changes non
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -22,7 +21,8 @@ from orchestrator.data.challenge import Release, scan
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.normalise import NORMALISATIONS
 from orchestrator.data.packing import Progress, pack, refuse_too_many, unpack
-from orchestrator.errors import DataError, Unreachable, one_of
+from orchestrator.data.whole import unwritten
+from orchestrator.errors import DataError, one_of
 
 FORMAT = "2"
 """Of what is packed: raise it when the files or a normalisation change."""
@@ -73,8 +73,7 @@ def build(
                     yield from _build(release, normalisation, folder, max_bad, workers)
                     return
     except OSError as error:
-        kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
-        raise kind(f"{where}: a packed set cannot be kept here: {error.strerror or error}") from None
+        raise unwritten(f"{where}: a packed set cannot be kept here", error) from None
     total = len(release.objects)
     refuse_too_many(root, packed.bad, total, max_bad)
     yield total, total

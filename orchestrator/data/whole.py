@@ -49,8 +49,13 @@ def output(path: Path) -> Iterator[Path]:
         with whole(path) as partial:
             yield partial
     except OSError as error:
-        kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
-        raise kind(f"{path}: {error.strerror or error}") from None
+        raise unwritten(str(path), error) from None
+
+
+def unwritten(what: str, error: OSError) -> DataError | Unreachable:
+    """What to raise of something that cannot be written: a full disk may have room later."""
+    kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+    return kind(f"{what}: {error.strerror or error}")
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -294,10 +294,10 @@ def _covariance(truth: NDArray[np.int64], scores: Sequence[Floats]) -> Floats:
 
 def _of_auc(value: float, variance: float, fewest: int, level: float) -> Limits:
     """Wilson's interval of a share with that variance; where there is none, of one among the smaller class."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     total = value * (1 - value) / variance if variance > 0 else fewest
-    spread = float(norm.ppf((1 + level) / 2)) ** 2 / total
+    spread = float(ndtri((1 + level) / 2)) ** 2 / total
     centre = (value + spread / 2) / (1 + spread)
     half = float(np.sqrt(value * (1 - value) * spread + spread**2 / 4)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
