@@ -6,7 +6,7 @@ import contextlib
 import functools
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -104,6 +104,7 @@ class Column:
             nothing.
         unit: of numbers, in lower case; empty where none is told.
         lines: the line of each row, where the file is text.
+        first: the row of the table that it begins with, from 0 on, where it is a piece of a longer one.
     """
 
     path: Path
@@ -111,10 +112,11 @@ class Column:
     values: pa.Array
     unit: str = ""
     lines: Sequence[int] | None = None
+    first: int = 0
 
     def place(self, row: int) -> str:
         """Where a row stands, for what is told."""
-        return f"{self.path}:{self.lines[row]}" if self.lines else f"{self.path}: row {row + 1}"
+        return f"{self.path}:{self.lines[row]}" if self.lines else f"{self.path}: row {self.first + row + 1}"
 
     def texts(self) -> list[str | None]:
         """As they are written; None where nothing is."""
@@ -129,18 +131,26 @@ class Column:
         Raises:
             DataError: such numbers, too large to tell neighbours apart.
         """
-        from pyarrow import types
+        whole = self.whole_numbers()
+        return self.names() if whole is None else whole
 
-        exact = 2 ** (np.finfo(np.float64).nmant + 1)
-        if types.is_floating(self.values.type):
-            numbers = self.values.to_numpy(zero_copy_only=False)
-            texts = [None if np.isnan(each) else str(each) for each in numbers]
-            exact = 2 ** (np.finfo(numbers.dtype).nmant + 1)
-        else:
-            texts = self.texts()
+    def names(self) -> list[str | None]:
+        """Identifiers as they are written, floating-point numbers with their .0."""
+        if not self._float():
+            return self.texts()
+        return [None if np.isnan(each) else str(each) for each in self.values.to_numpy(zero_copy_only=False)]
+
+    def whole_numbers(self) -> list[str | None] | None:
+        """Identifiers without the .0 of whole numbers held as floating-point ones; None where not all are such.
+
+        Raises:
+            DataError: see `ids`.
+        """
+        texts = self.names()
         written = {each for each in texts if each is not None}
         if not all(map(POINTED.fullmatch, written)):
-            return texts
+            return None
+        exact = 2 ** (np.finfo(self._float() or np.float64).nmant + 1)
         numbers_of = {each: float(each) for each in written}
         if rounded := [each for each, number in numbers_of.items() if abs(number) >= exact]:
             raise DataError(
@@ -149,7 +159,7 @@ class Column:
             )
         whole = {each: int(number) for each, number in numbers_of.items() if number.is_integer()}
         if len(set(whole.values())) < len(written):  # names such as 1.0 and 1.00, or 15e-1, and no whole numbers
-            return texts
+            return None
         return [None if each is None else str(whole[each]) for each in texts]
 
     def labels(self, ids: Sequence[str | None]) -> NDArray[np.int8]:
@@ -230,6 +240,12 @@ class Column:
             told = f"column {self.name} is in '{self.unit}', which is no angle (allowed: {', '.join(UNITS)})"
             raise DataError(f"{self.path}: {told}") from None
 
+    def _float(self) -> Any:
+        """What numpy calls the kind of floating-point numbers that these are; None of others."""
+        from pyarrow import types
+
+        return self.values.type.to_pandas_dtype() if types.is_floating(self.values.type) else None
+
     def _parsed(self) -> tuple[NDArray[np.float64], list[int]]:
         """All numbers, NaN where there is none, and the rows of texts that are none."""
         import pyarrow as pa
@@ -249,7 +265,9 @@ class Column:
         return found, words
 
 
-def column(path: Path, name: str, values: Any, unit: str = "", lines: Sequence[int] | None = None) -> Column:
+def column(
+    path: Path, name: str, values: Any, unit: str = "", lines: Sequence[int] | None = None, first: int = 0
+) -> Column:
     """Make a column of values as numpy, astropy, h5py or pyarrow have them.
 
     Raises:
@@ -262,7 +280,15 @@ def column(path: Path, name: str, values: Any, unit: str = "", lines: Sequence[i
     except (TypeError, ValueError, pa.ArrowException):
         told = f"{path}: column {name} holds something else than a text, a number or a truth value a row"
         raise DataError(told) from None
-    return Column(path, name, found, (unit or bare(name)[1]).strip(' "').lower(), lines)
+    return Column(path, name, found, (unit or bare(name)[1]).strip(' "').lower(), lines, first)
+
+
+def named(pieces: Iterable[Column]) -> Callable[[Column], list[str | None]]:
+    """How the identifiers in each piece of a column are read, so that they are those of `Column.ids` of the whole.
+
+    Names that are the same number in two forms, such as 1.0 and 1.00, are told apart within a piece alone.
+    """
+    return Column.ids if all(each.whole_numbers() is not None for each in pieces) else Column.names
 
 
 def positions(ra: Column, dec: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

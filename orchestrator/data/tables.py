@@ -5,7 +5,8 @@ CSV and its relatives   comma, tab, semicolon, | or spaces between cells; lines 
 ECSV, VOTable, FITS     with their units; nothing where a value is masked or stands for none
 Parquet                 of pyarrow, pandas or astropy
 
-All but Parquet may be compressed with gzip. Only the columns that are asked for are kept.
+All but Parquet may be compressed with gzip. Only the columns that are asked for are kept; text and
+Parquet can be read in pieces.
 """
 
 from __future__ import annotations
@@ -65,17 +66,30 @@ ELSEWHERE = re.compile(
 """By what a VOTable would make astropy fetch its data from another file or server."""
 
 
-Columns = tuple[tuple[str, ...], Callable[[Sequence[int]], list[Column]]]
-"""The names of a table's columns, and how those at some places, from 0 on, are read."""
+Read = Callable[[Sequence[int], int | None], Iterator[list[Column]]]
+"""Reads the columns at some places, from 0 on, in pieces of so many rows, or all in one; at least one piece."""
+
+Columns = tuple[tuple[str, ...], Read]
+"""The names of a table's columns, and how some are read."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its file, the names of its columns, and how some of them are read; see `Columns`."""
+    """A table: its file, the names of its columns, and how some of them are read.
+
+    Attributes:
+        path: of the file.
+        names: of the columns.
+        pieces: see `Read`. What is decided by a whole column, such as `Column.ids`, is not to be asked of its pieces.
+    """
 
     path: Path
     names: tuple[str, ...]
-    read: Callable[[Sequence[int]], list[Column]]
+    pieces: Read
+
+    def read(self, places: Sequence[int]) -> list[Column]:
+        """The whole columns at some places."""
+        return next(self.pieces(places, None))
 
     @classmethod
     def open(cls, path: Path) -> Table:
@@ -92,22 +106,8 @@ class Table:
         return cls(path, *{TEXT: _text, PARQUET: _parquet}.get(kind, _astropy)(path))
 
     def find(self, *names: str) -> int | None:
-        """The place of the first of these columns that there is, or None.
-
-        A name that is the same letter by letter comes first; then those that are the same to `columns.bare`.
-
-        Raises:
-            DataError: two columns go by the name.
-        """
-        for name in names:
-            same = [place for place, each in enumerate(self.names) if each == name]
-            same = same or [place for place, each in enumerate(self.names) if bare(each)[0] == bare(name)[0]]
-            if len(same) > 1:
-                told = ", ".join(f"'{self.names[place]}'" for place in same)
-                raise DataError(f"{self.path}: {len(same)} columns go by the name {name}: {told}")
-            if same:
-                return same[0]
-        return None
+        """The place of the first of these columns that there is, or None; see `find`."""
+        return find(self.path, self.names, *names)
 
     def place(self, *names: str) -> int:
         """The place of the first of these columns that there is; see `find`.
@@ -119,6 +119,25 @@ class Table:
         if found is None:
             raise DataError(f"{self.path}: {one_of('column', names[0], self.names)}")
         return found
+
+
+def find(path: Path, columns: Sequence[str], *names: str) -> int | None:
+    """The place of the first of these names that a column has, or None.
+
+    A name that is the same letter by letter comes first; then those that are the same to `columns.bare`.
+
+    Raises:
+        DataError: two columns go by the name.
+    """
+    for name in names:
+        same = [place for place, each in enumerate(columns) if each == name]
+        same = same or [place for place, each in enumerate(columns) if bare(each)[0] == bare(name)[0]]
+        if len(same) > 1:
+            told = ", ".join(f"'{columns[place]}'" for place in same)
+            raise DataError(f"{path}: {len(same)} columns go by the name {name}: {told}")
+        if same:
+            return same[0]
+    return None
 
 
 def kind_of(path: Path) -> str:
@@ -152,19 +171,26 @@ def _text(path: Path) -> Columns:
         names, told = (next(rows, (0, []))[1] for _ in range(2))
         units = told or [""] * len(names)
 
-    def read(places: Sequence[int]) -> list[Column]:
-        lines = array("q")
-        cells: list[list[str]] = [[] for _ in places]
+    def read(places: Sequence[int], size: int | None) -> Iterator[list[Column]]:
         with _rows(path) as rows:
             list(islice(rows, 2))
-            for line, row in rows:
-                if len(row) != len(names):
-                    raise DataError(f"{path}:{line}: {len(row)} values where the header names {len(names)}")
-                lines.append(line)
-                for values, place in zip(cells, places, strict=True):
-                    values.append(row[place])
-        of_each = zip(cells, places, strict=True)
-        return [column(path, names[place], values, units[place], lines) for values, place in of_each]
+            first = 0
+            while True:
+                lines = array("q")
+                cells: list[list[str]] = [[] for _ in places]
+                for line, row in islice(rows, size):
+                    if len(row) != len(names):
+                        raise DataError(f"{path}:{line}: {len(row)} values where the header names {len(names)}")
+                    lines.append(line)
+                    for values, place in zip(cells, places, strict=True):
+                        values.append(row[place])
+                if first and not lines:
+                    return
+                of_each = zip(cells, places, strict=True)
+                yield [column(path, names[place], values, units[place], lines, first) for values, place in of_each]
+                if len(lines) != size:
+                    return
+                first += len(lines)
 
     return tuple(names), read
 
@@ -257,13 +283,24 @@ def _parquet(path: Path) -> Columns:
     import pyarrow as pa
     import pyarrow.parquet
 
-    def read(places: Sequence[int]) -> list[Column]:
+    def read(places: Sequence[int], size: int | None) -> Iterator[list[Column]]:
+        wanted = [names[place] for place in places]
+        if any(pa.types.is_decimal(schema.field(name).type) for name in wanted):
+            size = None  # whether they are whole numbers is told by all of them
+        first = 0
         try:
             # Not read_table, which takes a folder named key=value for a column.
-            table = pyarrow.parquet.ParquetFile(path).read([names[place] for place in places])
+            with pyarrow.parquet.ParquetFile(path) as file:
+                tables = (
+                    file.iter_batches(size, columns=wanted)
+                    if size and file.metadata.num_rows > size
+                    else [file.read(wanted)]
+                )
+                for table in tables:
+                    yield [column(path, name, table[name], first=first) for name in wanted]
+                    first += table.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _unreadable(path, error, "Parquet file") from None
-        return [column(path, names[place], table[names[place]]) for place in places]
 
     try:
         schema = pyarrow.parquet.read_schema(path)
@@ -300,8 +337,8 @@ def _astropy(path: Path) -> Columns:
     except Exception as error:  # astropy answers bad files with many kinds
         raise _unreadable(path, error, kind) from None
 
-    def read(places: Sequence[int]) -> list[Column]:
+    def read(places: Sequence[int], _: int | None) -> Iterator[list[Column]]:
         found = [table.columns[place] for place in places]
-        return [column(path, each.name, getattr(each, "value", each), str(each.unit or "")) for each in found]
+        yield [column(path, each.name, getattr(each, "value", each), str(each.unit or "")) for each in found]
 
     return tuple(table.colnames), read

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.data.challenge import ImagingSet
-from orchestrator.data.columns import FILES, IDS, agreed, pairs
-from orchestrator.data.sources.listing import Listing, identifier
-from orchestrator.data.sources.lists import placed
+from orchestrator.data.columns import FILES, IDS, Column, agreed, named, pairs
+from orchestrator.data.sources.listing import BLOCK, Listing, identifier, listed
+from orchestrator.data.sources.lists import beginning, placed
 from orchestrator.data.tables import Table
 from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def catalogue(path: Path, imaging: ImagingSet) -> Listing:
@@ -24,16 +29,33 @@ def catalogue(path: Path, imaging: ImagingSet) -> Listing:
         DataError: no such columns, or several that may be meant; identifiers or positions that are none.
     """
     table = Table.open(path)
-    files, named, places = _files(table, [band.name for band in imaging.bands]), table.find(*IDS), pairs(table.find)
-    wanted = dict.fromkeys([*files, *([] if named is None else [named]), *(each for pair in places for each in pair)])
-    columns = dict(zip(wanted, table.read(list(wanted)), strict=True))
-    paths = placed(list(zip(*(columns[each].texts() for each in files), strict=True)), path.parent)
-    written = [None] * len(paths) if named is None else columns[named].ids()
-    ids = [
-        each or identifier(line[0] or "", imaging) or f"row {row}"
-        for row, (each, line) in enumerate(zip(written, paths, strict=True), start=1)
-    ]
-    return Listing.of(ids, paths, agreed([(columns[ra], columns[dec]) for ra, dec in places]))
+    files, of_ids, places = _files(table, [band.name for band in imaging.bands]), table.find(*IDS), pairs(table.find)
+    wanted = dict.fromkeys([*files, *([] if of_ids is None else [of_ids]), *(each for pair in places for each in pair)])
+
+    def columns() -> Iterator[dict[int, Column]]:
+        for piece in table.pieces(list(wanted), BLOCK):
+            yield dict(zip(wanted, piece, strict=True))
+
+    def paths(piece: dict[int, Column]) -> Iterator[tuple[str | None, ...]]:
+        return zip(*(piece[each].texts() for each in files), strict=True)
+
+    if of_ids is not None:
+        read = named(column for (column,) in table.pieces([of_ids], BLOCK))
+    home = beginning(chain.from_iterable(chain.from_iterable(map(paths, columns()))), path.parent)
+
+    def found() -> Iterator[pa.RecordBatch]:
+        row = 0
+        for piece in columns():
+            lines = [placed(each, home) for each in paths(piece)]
+            written = [None] * len(lines) if of_ids is None else read(piece[of_ids])
+            ids = [
+                each or identifier(line[0] or "", imaging) or f"row {number}"
+                for number, (each, line) in enumerate(zip(written, lines, strict=True), start=row + 1)
+            ]
+            yield listed(ids, lines, agreed([(piece[ra], piece[dec]) for ra, dec in places]))
+            row += len(lines)
+
+    return Listing.of(found())
 
 
 def _files(table: Table, bands: Sequence[str]) -> list[int]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from orchestrator.data.challenge import SETS, ImagingSet, files_below
-from orchestrator.data.sources.listing import SUFFIX, Listing, identifier, stem
+from orchestrator.data.sources.listing import SUFFIX, Listing, identifier, listed, stem
 from orchestrator.errors import DataError
 
 
@@ -39,7 +39,7 @@ def folder(root: Path, imaging: ImagingSet) -> Listing:
             raise DataError(f"{path}: object {identifier(path, imaging)} stands in {paths[number]} too")
         paths[number] = path
     ids = sorted(objects, key=lambda each: (int(each) if each.isdecimal() else -1, each))
-    return Listing.of([stem(each) for each in ids], [objects[each] for each in ids])
+    return Listing.of([listed([stem(each) for each in ids], [objects[each] for each in ids])])
 
 
 def _wrong_set(where: Path, there: ImagingSet, wanted: ImagingSet) -> DataError:

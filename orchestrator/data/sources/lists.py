@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.data import regular
 from orchestrator.data.challenge import ImagingSet
-from orchestrator.data.sources.listing import SUFFIX, Listing, identifier
+from orchestrator.data.sources.listing import BLOCK, SUFFIX, Listing, identifier, listed
 from orchestrator.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BETWEEN = re.compile(r"\t|(?:(?<=\.fits)|(?<=\.fit)|(?<=\.fts)|(?<=\.gz)|(?<=\.fz)|(?<=\"))\s*[\s,;]\s*", re.IGNORECASE)
 """What stands between paths: a tab; a comma, semicolon or space behind the suffix of a FITS file, or behind a quote."""
@@ -33,9 +37,35 @@ def file_list(path: Path, imaging: ImagingSet) -> Listing:
     Raises:
         DataError: no text, or another number of paths than bands in a line.
     """
-    bands = len(imaging.bands)
-    ids: list[str] = []
-    paths: list[list[str]] = []
+    home = beginning(chain.from_iterable(_lines(path, len(imaging.bands))), path.parent)
+
+    def found() -> Iterator[pa.RecordBatch]:
+        lines = _lines(path, len(imaging.bands))
+        while some := list(islice(lines, BLOCK)):
+            yield listed([identifier(each[0], imaging) for each in some], [placed(each, home) for each in some])
+
+    return Listing.of(found())
+
+
+def beginning(paths: Iterable[str | None], home: Path) -> Path:
+    """Where relative paths begin, by the first that is there: the list's folder, or the working directory."""
+    for each in islice(filter(None, paths), LOOKED):
+        if os.path.isfile(os.path.join(home, each)):  # noqa: PTH113, PTH118 - a Path raises for what is no path
+            break
+        if os.path.isfile(each):  # noqa: PTH113
+            return Path()
+    return home
+
+
+def placed(paths: Sequence[str | None], home: Path) -> Sequence[str | None]:
+    """The paths of an object, where relative ones begin there."""
+    if home == Path():
+        return paths
+    return [each and os.path.join(home, each) for each in paths]  # noqa: PTH118 - see `folders`
+
+
+def _lines(path: Path, bands: int) -> Iterator[list[str]]:
+    """The paths of each object."""
     try:
         regular.check(path)
         with path.open(encoding="utf-8-sig") as lines:
@@ -45,26 +75,11 @@ def file_list(path: Path, imaging: ImagingSet) -> Listing:
                 found = [line] if bands == 1 else _split(line)
                 if len(found) not in (1, bands):
                     raise DataError(f"{path}:{number}: {len(found)} paths where one or {bands} are expected")
-                found = [each.strip(' "') for each in found]
-                ids.append(identifier(found[0], imaging))
-                paths.append(found)
+                yield [each.strip(' "') for each in found]
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:
         raise DataError(f"{path}: {regular.reason(error)}") from None
-    return Listing.of(ids, placed(paths, path.parent))
-
-
-def placed(paths: Sequence[Sequence[str | None]], home: Path) -> Sequence[Sequence[str | None]]:
-    """Let relative paths begin where the first that is there lies: in the list's folder, or the working directory."""
-    for each in islice((each for line in paths for each in line if each), LOOKED):
-        if os.path.isfile(os.path.join(home, each)):  # noqa: PTH113, PTH118 - a Path raises for what is no path
-            break
-        if os.path.isfile(each):  # noqa: PTH113
-            return paths
-    if home == Path():
-        return paths
-    return [[each and os.path.join(home, each) for each in line] for line in paths]  # noqa: PTH118 - see `folders`
 
 
 def _split(line: str) -> list[str]:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.challenge import SIZE, ImagingSet
-from orchestrator.data.columns import IDS, Column, agreed, column, pairs
+from orchestrator.data.columns import IDS, Column, agreed, column, named, pairs
 from orchestrator.data.fits import Unit
 from orchestrator.data.normalise import unmasked
+from orchestrator.data.sources.listing import BLOCK, RECENT
 from orchestrator.data.sources.pieces import Piece, Row, centred, finish
-from orchestrator.data.tables import Table
+from orchestrator.data.tables import find
 from orchestrator.errors import DataError, one_of
 
 if TYPE_CHECKING:
     import h5py
 
 
-@dataclass(frozen=True)
+class Beside(NamedTuple):
+    """Names and positions, (2, n) in degrees, NaN where unknown, of a block of images."""
+
+    names: Sequence[str]
+    positions: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Stack:
     """The images of one dataset (n, bands, h, w), or (n, h, w) of one band, opened.
 
@@ -32,15 +40,18 @@ class Stack:
         path: of the file.
         imaging: whose cutouts they are.
         images: the dataset.
-        ids: (n,) of the objects; without any, their places from 0 on, in brackets where others have one.
-        positions: (2, n) right ascensions and declinations in degrees, NaN where unknown.
+        ids: that of their identifiers; without one they are places from 0 on, in brackets where others have one.
+        places: those of right ascensions and declinations.
+        named: see `columns.named`.
     """
 
     path: Path
     imaging: ImagingSet
     images: h5py.Dataset
-    ids: list[str]
-    positions: NDArray[np.float64]
+    ids: h5py.Dataset | None
+    places: Sequence[tuple[h5py.Dataset, h5py.Dataset]]
+    named: Callable[[Column], list[str | None]] = Column.names
+    _recent: dict[int, Beside] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: Path, imaging: ImagingSet, units: tuple[Unit, ...], resize: bool) -> Stack:
@@ -59,22 +70,23 @@ class Stack:
             images = _images(found, units, path)
             _check_shape(images, imaging, resize, path)
             groups = list(_groups(found, images, path))
-            of_ids = ((group, place) for group in groups if (place := group.find(*IDS)) is not None)
-            ids = next((group.read([place])[0] for group, place in of_ids), None)
-            of_places = ((group, there) for group in groups if (there := pairs(group.find)))
-            places = next(([group.read(pair) for pair in there] for group, there in of_places), [])
+            ids = next((each for group in groups if (each := group(*IDS)) is not None), None)
+            places = next((there for group in groups if (there := pairs(group))), [])
+            for each in (*([] if ids is None else [ids]), *(each for pair in places for each in pair)):
+                _column(path, each, 0, 1)  # refuses what is no column
+                if len(each) != len(images):
+                    raise DataError(f"{path}: {len(images)} images, and {len(each)} values of {each.name}")
+            pieces = (
+                () if ids is None else (_column(path, ids, start, start + BLOCK) for start in range(0, len(ids), BLOCK))
+            )
+            stack = cls(path, imaging, images, ids, places, named(pieces))
+            for number in range(-(-len(images) // BLOCK)):
+                stack._beside(number)
         except DataError:
             raise
         except Exception as error:  # h5py answers bad files with many kinds
             raise DataError(f"{path}: not a readable HDF5 file ({(str(error).splitlines() or [''])[0]})") from None
-        for each in (*([ids] if ids else []), *(each for pair in places for each in pair)):
-            if len(each.values) != len(images):
-                raise DataError(f"{path}: {len(images)} images, and {len(each.values)} values of {each.name}")
-        if ids:
-            names = [each or f"[{place}]" for place, each in enumerate(ids.ids())]
-        else:
-            names = list(map(str, range(len(images))))
-        return cls(path, imaging, images, names, np.array(agreed(places) or np.full((2, len(images)), np.nan)))
+        return stack
 
     def __len__(self) -> int:
         return len(self.images)
@@ -97,8 +109,9 @@ class Stack:
         except OSError:  # one of them is damaged; the others are not
             raw = None
         for place in range(start, stop):
-            ra, dec = self.positions[:, place].tolist()
-            row = Row(self.ids[place], f"{self.path}[{place}]", ra, dec)
+            beside = self._beside(place // BLOCK)
+            ra, dec = beside.positions[:, place % BLOCK].tolist()
+            row = Row(beside.names[place % BLOCK], f"{self.path}[{place}]", ra, dec)
             try:
                 image = self.images[place] if raw is None else raw[place - start]
             except OSError as error:
@@ -111,24 +124,43 @@ class Stack:
             rows.append(row)
         return finish(rows, images, self.imaging)
 
+    def _beside(self, number: int) -> Beside:
+        """What is known of a block of images."""
+        if (beside := self._recent.get(number)) is None:
+            start, stop = number * BLOCK, min((number + 1) * BLOCK, len(self))
+            read = functools.partial(_column, self.path, start=start, stop=stop)
+            names = (
+                [str(place) for place in range(start, stop)]
+                if self.ids is None
+                else [each or f"[{place}]" for place, each in enumerate(self.named(read(self.ids)), start=start)]
+            )
+            places = agreed([(read(ra), read(dec)) for ra, dec in self.places])
+            beside = self._recent[number] = Beside(names, np.array(places or np.full((2, stop - start), np.nan)))
+            for other in list(self._recent)[:-RECENT]:
+                self._recent.pop(other, None)
+        return beside
 
-def _groups(found: dict[str, Any], images: h5py.Dataset, path: Path) -> Iterator[Table]:
-    """The datasets of the group of the images, and then of each above it."""
+
+def _groups(found: dict[str, Any], images: h5py.Dataset, path: Path) -> Iterator[Callable[..., h5py.Dataset | None]]:
+    """What finds a dataset by its name in the group of the images, and then in each above it."""
     group = images.name.strip("/")
     while group:
         group = group.rpartition("/")[0]
         within = {name.rpartition("/")[2]: each for name, each in found.items() if name.rpartition("/")[0] == group}
-        yield Table(path, tuple(within), functools.partial(_columns, path, list(within.values())))
+        yield functools.partial(_found, path, within)
 
 
-def _columns(path: Path, datasets: Sequence[h5py.Dataset], places: Sequence[int]) -> list[Column]:
-    return [_column(path, datasets[each]) for each in places]
+def _found(path: Path, within: dict[str, h5py.Dataset], *names: str) -> h5py.Dataset | None:
+    place = find(path, tuple(within), *names)
+    return None if place is None else list(within.values())[place]
 
 
-def _column(path: Path, dataset: h5py.Dataset) -> Column:
-    """A dataset, the unit of which is its attribute `unit` or `units`."""
+def _column(path: Path, dataset: h5py.Dataset, start: int, stop: int) -> Column:
+    """A piece of a dataset, the unit of which is its attribute `unit` or `units`."""
     unit = next((dataset.attrs[key] for key in ("unit", "units") if key in dataset.attrs), "")
-    return column(path, dataset.name, dataset[()], unit.decode("latin-1") if isinstance(unit, bytes) else str(unit))
+    unit = unit.decode("latin-1") if isinstance(unit, bytes) else str(unit)
+    values = dataset[start:stop] if dataset.shape else dataset[()]
+    return column(path, dataset.name, values, unit, first=start)
 
 
 def _images(found: dict[str, Any], units: tuple[Unit, ...], path: Path) -> h5py.Dataset:
