@@ -20,7 +20,7 @@ from orchestrator.learning import pt2
 from orchestrator.learning.finder import Finder
 from orchestrator.learning.inference import BATCH, evaluating
 from orchestrator.studies import scoring
-from orchestrator.tracking.models import Model
+from orchestrator.tracking.recorded import Model
 
 CPU = torch.device("cpu")
 FILES, REPEATS, LEAST = 200, 5, 6
@@ -33,8 +33,7 @@ def exported(name: str, imaging: ImagingSet, place: Path, device: torch.device =
     path = place / "finder.pt2"
     bands = len(imaging.bands)
     finders.export(Finder(architectures.create(name, bands=bands), "zscale"), bands, 101, path)
-    program = pt2.load(path, device)
-    return Model(program.module(), imaging, name, "", {}, program)
+    return Model(pt2.read(path, device), imaging, name, "", {}, path.read_bytes())
 
 
 def measure(name: str, imaging: ImagingSet, root: Path, place: Path) -> list[str]:

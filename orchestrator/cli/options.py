@@ -79,9 +79,9 @@ def connected(engine: str, of_ray: Mapping[str, object]) -> list[Node]:
         engine: as given.
         of_ray: options that say something of it, `--address` among them, and what was given.
     """
-    from orchestrator.studies import cluster
-
     if engine == "ray":
+        from orchestrator.studies import cluster
+
         return click.get_current_context().with_resource(cluster.connected(str(of_ray["--address"] or "auto")))
     for option, value in of_ray.items():
         if value is not None:

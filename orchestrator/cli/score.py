@@ -64,16 +64,25 @@ def score(
     from orchestrator.data import sources
     from orchestrator.data.whole import write
     from orchestrator.learning import devices
-    from orchestrator.studies import cluster, cluster_scoring, scoring
-    from orchestrator.tracking import models, store
+    from orchestrator.studies import scoring
+    from orchestrator.tracking import direct
 
     if engine == "ray" and device is not None:
         raise click.UsageError("--device is of this machine (allowed with --engine local)")
     nodes = options.connected(engine, {"--address": address})
-    share = cluster.share_out(nodes, None if any(node.gpus for node in nodes) else len(nodes), None) if nodes else None
-    uri = store.connect(tracking_uri)
+    share = None
+    if nodes:
+        from orchestrator.studies import cluster, cluster_scoring
+
+        share = cluster.share_out(nodes, None if any(node.gpus for node in nodes) else len(nodes), None)
     chosen = devices.choose("cpu" if share else device)  # the nodes' own are used
-    loaded = scoring.at(models.load(model, chosen), model, prevalence)
+    uri, loaded = "", None if share else direct.load(model, chosen, tracking_uri)
+    if loaded is None:
+        from orchestrator.tracking import models, store
+
+        uri = store.connect(tracking_uri)
+        loaded = models.load(model, chosen)
+    loaded = scoring.at(loaded, model, prevalence)
     units = tuple(int(each) if each.isdecimal() else each for each in hdu.split(",")) if hdu else ()
     source = sources.find(data, loaded.set, units, resize=resize)
     scorers = torch.device("cuda") if share and share.gpus else chosen

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from orchestrator.learning.inference import BATCH, evaluating
 from orchestrator.learning.prevalence import corrected
 from orchestrator.reports.candidates import Candidate, page
 from orchestrator.reports.scorefile import Parts, best
-from orchestrator.studies.evaluation import share_of
-from orchestrator.tracking.models import Model
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.recorded import Model
 
 WORKERS = 4
 """Threads at most that each read and score a batch of their own: above that, threads inside a network are as good."""
@@ -50,6 +51,8 @@ def at(model: Model, uri: str, prevalence: float | None) -> Model:
     """
     if prevalence is None:
         return model
+    from orchestrator.studies.evaluation import share_of
+
     share = share_of(uri, model)
 
     def finder(flux: Tensor) -> Scores:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import URL, NullPool, create_engine, inspect, make_url, text
 
 from orchestrator.errors import TrackingError, first_line, without_password
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+DEFAULT = "sqlite:///mlflow.db"
 
 MLFLOW, OPTUNA = "experiments", "version_info"
 """A table that each has, and the other has not."""
@@ -44,6 +49,11 @@ def look(uri: str, whose: str, migrations: Path, own: frozenset[str] = frozenset
         raise TrackingError(f"{without_password(uri)}: cannot open this {kind}: {problem}")
 
 
+def chosen(uri: str | None) -> str:
+    """The MLflow store that is meant: by default MLFLOW_TRACKING_URI, then `mlflow.db` in the working directory."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+
+
 def database(uri: str) -> Path | None:
     """The file behind a SQLite URI; None for any other store."""
     return Path(unquote(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
@@ -56,6 +66,8 @@ def same(uri: str, other: str) -> bool:
         return paths[0].resolve() == paths[1].resolve()
     if any(paths) or not (uri.startswith("postgresql") and other.startswith("postgresql")):
         return False
+    from sqlalchemy import make_url
+
     return _place(make_url(uri)) == _place(make_url(other))
 
 
@@ -89,6 +101,8 @@ def _problem(uri: str, whose: str, migrations: Path, own: frozenset[str]) -> str
         return f"it is a database of others, with the tables {', '.join(sorted(tables)[:5])}"
     if revision is None or (own and own <= tables):
         return None
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory(str(migrations)).get_current_head()
     command = "mlflow db upgrade URI" if whose == MLFLOW else "optuna storage upgrade --storage URI"
     if revision == head:
@@ -107,6 +121,8 @@ def _tables(uri: str, path: Path | None) -> tuple[set[str], str | None]:
                 else None
             )
         return {each for each in names if not each.startswith("sqlite_")}, found[0] if found else None
+    from sqlalchemy import NullPool, create_engine, inspect, text
+
     engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as server:
         names = set(inspect(server).get_table_names())

@@ -5,56 +5,28 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
+from torch import nn
 
-from orchestrator.data.challenge import SETS, SIZE, ImagingSet
+from orchestrator.data.challenge import SIZE, ImagingSet
 from orchestrator.errors import TrackingError, Unreachable, first_line
 from orchestrator.learning import finder as finders
 from orchestrator.learning import pt2
-from orchestrator.tracking import failures
+from orchestrator.tracking import failures, recorded
+from orchestrator.tracking.recorded import GRAPH, Model
 from orchestrator.tracking.store import MlflowClient, mlflow
+
+__all__ = ["Model", "load", "log"]
 
 ALLOWED = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model"
 
 SERVED, READER = Path(__file__).with_name("served.py"), Path(pt2.__file__)
 """What MLflow runs of a model, and what that reads its graph with; both go with it."""
-
-GRAPH = "finder.pt2"
-
-
-class Model(NamedTuple):
-    """A lens finder from the store.
-
-    Attributes:
-        finder: raw flux (n, bands, size, size) float32 to `logit` and `probability`, (n,) each.
-        set: whose cutouts it takes.
-        version: what to write beside its scores: registered name and version, or the run.
-        digest: of the file it was loaded from, SHA-256.
-        about: what it was recorded with.
-        program: the graph as it was exported.
-    """
-
-    finder: fx.GraphModule
-    set: ImagingSet
-    version: str
-    digest: str
-    about: Mapping[str, Any]
-    program: ExportedProgram
-
-    @property
-    def network(self) -> Callable[[Tensor], Tensor] | None:
-        """Normalised images (n, bands, size, size) to logits (n,); None of what is made of several networks."""
-        with warnings.catch_warnings(action="ignore"):  # torch's own, of how it looks at its trees
-            unflattened = torch.export.unflatten(self.program)
-        network: Callable[[Tensor], Tensor] | None = getattr(unflattened, "network", None)
-        return network
 
 
 def log(run_id: str, finder: nn.Module, imaging: ImagingSet, about: Mapping[str, Any]) -> None:
@@ -110,7 +82,7 @@ def load(uri: str, device: torch.device) -> Model:
         try:
             source, version = _fixed(uri)
             about: dict[str, Any] = mlflow.models.get_model_info(source).metadata or {}
-            path = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder)) / "artifacts" / GRAPH
+            path = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
         except Exception as error:
             failed = failures.told(error)
             if failed is None and not failures.absent(error):
@@ -118,18 +90,7 @@ def load(uri: str, device: torch.device) -> Model:
             allowed = "" if isinstance(failed, Unreachable) else f" (allowed: {ALLOWED})"
             kind = TrackingError if failed is None or failures.absent(error) else type(failed)
             raise kind(f"{uri}: {failed or first_line(error)}{allowed}") from None
-        if "digest" not in about or about.get("set") not in SETS or not path.is_file():
-            raise TrackingError(
-                f"{uri}: was not recorded here, and is not loaded: a model is a graph ({GRAPH}) with its digest and"
-                " set, never pickled code"
-            )
-        if finders.digest(path) != about["digest"]:
-            raise TrackingError(f"{uri}: {GRAPH} is not the file that was recorded: its SHA-256 differs; not loaded")
-        try:
-            program = pt2.load(path, device)
-        except ValueError as error:
-            raise TrackingError(f"{uri}: {error}") from None
-    return Model(program.module(), SETS[about["set"]], version, about["digest"], about, program)
+        return recorded.read(uri, version, path, about, device)
 
 
 def _fixed(uri: str) -> tuple[str, str]:

@@ -20,14 +20,12 @@ from filelock import FileLock
 from orchestrator.errors import TrackingError, without_password
 from orchestrator.tracking import failures, moved
 from orchestrator.tracking.failures import MlflowClient, MlflowException, mlflow
-from orchestrator.tracking.looking import MLFLOW, database, look, same
+from orchestrator.tracking.looking import DEFAULT, MLFLOW, chosen, database, look, same
 
 __all__ = [
     "DEFAULT", "MlflowClient", "MlflowException", "briefly", "connect", "database", "experiment", "mlflow", "pages",
     "run_of",
 ]  # fmt: skip
-
-DEFAULT = "sqlite:///mlflow.db"
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
@@ -53,14 +51,14 @@ def connect(uri: str | None = None, storage: str | None = None) -> str:
     A SQLite store is created once, under a lock: processes that create one together break it for good.
 
     Args:
-        uri: by default MLFLOW_TRACKING_URI, then `mlflow.db` in the working directory.
+        uri: by default what `looking.chosen` says.
         storage: of Optuna, where that is opened too: it has to be another database.
 
     Raises:
         TrackingError: it is no MLflow store; nothing is written to what it is.
         Unreachable: its server does not answer.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    uri = chosen(uri)
     for key, value in PATIENCE.items():
         os.environ.setdefault(key, value)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

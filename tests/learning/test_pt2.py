@@ -8,11 +8,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.learning import pt2
+import architectures
+from orchestrator.data.challenge import MASKED
+from orchestrator.learning import calibration, ensemble, finder, pt2
+from orchestrator.learning.finder import Finder
 from tests.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -109,3 +113,50 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({}))
     with pytest.raises(ValueError, match="not an exported graph"):
         pt2.load(path, CPU)
+
+
+class Sum(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * torch.arange(101.0)).sum((1, 2, 3))
+
+
+@pytest.mark.slow
+def test_what_is_read_to_be_run_gives_the_same_bits_as_what_torch_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    scores = np.linspace(-1, 1, 50)
+    labels = (scores + np.sin(9 * scores) > 0).astype(np.int8)
+    finder.export(Finder(Sum(), "asinh"), 2, 101, tmp_path / "sum.pt2")
+    small = pt2.read(tmp_path / "sum.pt2", CPU)  # what is read can be part of another
+    members = [
+        Finder(architectures.create("cmu_deeplens", bands=2), "zscale"),
+        calibration.Calibrated(ensemble.Orientations(small), calibration.isotonic(labels, scores)),
+    ]
+    both = ensemble.combine(members, "rank", labels, np.stack([scores, scores**3]))
+    finder.export(both, 2, 101, tmp_path / "graph.pt2")
+    program = pt2.load(tmp_path / "graph.pt2", CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(pt2, "load", None)  # it is not needed
+        found = pt2.read(tmp_path / "graph.pt2", CPU)
+    flux = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-12, (5, 2, 101, 101)).astype(np.float32))
+    flux[0, 0, :9], flux[1, 1, 50, 50], flux[2] = MASKED, torch.nan, 0
+    for count in (5, 1):
+        with torch.inference_mode():
+            expected, scores = program.module()(flux[:count]), found(flux[:count])
+        assert list(scores) == ["logit", "probability"]
+        assert all(torch.equal(scores[name], expected[name]) for name in expected)
+
+
+def test_another_version_of_the_format_is_left_to_torch_and_no_name_of_a_file_becomes_code(graph: Path) -> None:
+    same = torch.full((3,), 2.0)
+    assert torch.equal(pt2.read(graph, CPU)(torch.ones(3)), same)
+    code = changed(graph, "model.json", lambda text: text.replace(b'"values"', b'"values=exit()"'))
+    assert torch.equal(pt2.read(code, CPU)(torch.ones(3)), same)
+    with graph.open("rb") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pt2, "SCHEMA", 0)
+        assert torch.equal(pt2.read(file, CPU)(torch.ones(3)), same)
+    with pytest.raises(ValueError, match="pickled tensors"):
+        pt2.read(
+            changed(graph, "weights_config.json", lambda text: text.replace(b'pickle": false', b'pickle": true')), CPU
+        )

@@ -24,7 +24,8 @@ from orchestrator.data.challenge import SPACE, scan
 from orchestrator.data.fits import read_cutout
 from orchestrator.errors import TrackingError, Unreachable
 from orchestrator.learning.finder import Finder, find
-from orchestrator.tracking import models, store
+from orchestrator.tracking import direct, models, store
+from orchestrator.tracking.recorded import GRAPH
 from tests.conftest import ROOT
 from tests.faults import watching
 
@@ -200,3 +201,61 @@ def test_an_alias_that_moves_while_a_model_is_loaded_changes_nothing_of_it(
     monkeypatch.setattr(mlflow.models, "get_model_info", moves)
     assert models.load("models:/moving@champion", CPU).version == f"moving/{first}"
     assert models.load("models:/moving@champion", CPU).version == f"moving/{other}"
+
+
+def test_a_model_beside_its_store_is_found_without_mlflow_and_is_the_same(run: str, flux: np.ndarray) -> None:
+    client = store.MlflowClient()
+    model_id = client.get_run(run).outputs.model_outputs[0].model_id
+    client.create_registered_model("found")
+    number = client.create_model_version("found", f"models:/{model_id}", run).version
+    client.set_registered_model_alias("found", "champion", number)
+    uri = mlflow.get_tracking_uri()
+    with torch.inference_mode():
+        expected = models.load("models:/found@champion", CPU).finder(torch.from_numpy(flux))
+    for asked in ("models:/found@champion", f"models:/found/{number}", f"runs:/{run}/model"):
+        there, found = models.load(asked, CPU), direct.load(asked, CPU, uri)
+        assert found is not None
+        assert found._replace(finder=None) == there._replace(finder=None)  # type: ignore[arg-type]
+        with torch.inference_mode():
+            assert torch.equal(found.finder(torch.from_numpy(flux))["logit"], expected["logit"])
+    client.set_registered_model_alias("found", "left", number)
+    client.delete_registered_model_alias("found", "left")
+    client.create_registered_model("empty")
+    missing = ("models:/found@left", "models:/found/9", "models:/found", "models:/empty/1", "runs:/0/model",
+               f"runs:/{run}/other", "model", "models:/found@champion#x", "runs:/../model")  # fmt: skip
+    assert [direct.load(each, CPU, uri) for each in missing] == [None] * len(missing)
+    assert direct.load("models:/found@champion", CPU, "http://127.0.0.1:1") is None
+    client.delete_model_version("found", number)
+    assert direct.load(f"models:/found/{number}", CPU, uri) is None
+
+
+def test_what_lies_elsewhere_or_is_no_store_is_left_to_mlflow(run: str, folder: Path, tmp_path: Path) -> None:
+    asked = f"runs:/{run}/model"
+    for name, content in (
+        ("text.db", b"text"),
+        ("empty.db", b""),
+        ("torn.db", (folder / "mlflow.db").read_bytes()[:9999]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert direct.load(asked, CPU, f"sqlite:///{tmp_path / name}") is None
+    with sqlite3.connect(folder / "mlflow.db") as there, sqlite3.connect(tmp_path / "copied.db") as copy:
+        there.backup(copy)
+    assert direct.load(asked, CPU, f"sqlite:///{tmp_path / 'copied.db'}") is None, "its files were not copied"
+    assert direct.load(asked, CPU, f"sqlite:///{folder / 'none.db'}") is None
+    assert not (folder / "none.db").exists()
+
+
+def test_a_changed_graph_is_refused_without_mlflow_too(run: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    (graph,) = folder.glob(f"artifacts/models/*/artifacts/artifacts/{GRAPH}")
+    content = graph.read_bytes()
+    try:
+        graph.write_bytes(content + b"x")
+        told = []
+        for load in (direct.load, models.load):
+            with pytest.raises(TrackingError, match="its SHA-256 differs; not loaded") as refused:
+                load(f"runs:/{run}/model", CPU)
+            told.append(str(refused.value))
+        assert told[0] == told[1]
+    finally:
+        graph.write_bytes(content)
