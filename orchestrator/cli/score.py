@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
     " Parquet), or a stack of images (.h5).",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write: .parquet or .csv."
+    "--out",
+    type=click.Path(),
+    metavar="FILE|FOLDER/",
+    required=True,
+    help="File to write, .parquet or .csv; or with / at its end a folder of Parquet files, of a million cutouts each.",
 )
 @click.option("--hdu", metavar="N|NAME,…", help="HDU to read of every file, or one a band; of a stack its dataset.")
 @click.option("--resize", is_flag=True, help="Crop larger cutouts around their centre, and pad smaller ones.")
@@ -41,7 +47,7 @@ if TYPE_CHECKING:
 def score(
     model: str,
     data: Path,
-    out: Path,
+    out: str,
     hdu: str | None,
     resize: bool,
     prevalence: float | None,
@@ -87,7 +93,7 @@ def score(
     source = sources.find(data, loaded.set, units, resize=resize)
     scorers = torch.device("cuda") if share and share.gpus else chosen
     settings = {"hdu": hdu or "", "resize": str(resize), "prevalence": str(prevalence)}
-    kept = scoring.parts(loaded, source, scorers, out, settings)
+    kept = replace(scoring.parts(loaded, source, scorers, Path(out), settings), many=out.endswith(("/", os.sep)))
     with kept.opened(overwrite, resume) as begun:
         if begun:
             progress = scoring.score(loaded, source, chosen, kept)
@@ -100,8 +106,8 @@ def score(
             _tell(kept.finish())
     click.echo(f"scores with {loaded.version}: {out}")
     if top:
-        page = out.with_suffix(".html")
-        write(page, scoring.candidates(loaded, source, out, top))
+        page = kept.out.with_name(f"{kept.out.name if kept.many else kept.out.stem}.html")
+        write(page, scoring.candidates(loaded, source, kept.out, top))
         click.echo(f"the best as pictures: {page}")
 
 

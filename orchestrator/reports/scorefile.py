@@ -1,10 +1,12 @@
-"""Writes the scores of very many objects: part by part, and in the end as one ranked Parquet or CSV file.
+"""Writes the scores of very many objects: part by part, and in the end ranked, as a Parquet or CSV file or as a folder.
 
     OUT.parts/about.json         what is scored, and with what
     OUT.parts/00000000.parquet   the first PART objects, without their rank, and the state that their files were in
     OUT.json                     beside a CSV: what it was made of, which Parquet holds in its metadata
+    OUT/scores-00000.parquet     of a folder: the first SHARD parts
 
-A part is written whole or not at all, so that an interrupted run goes on behind the last of them.
+A part is written whole or not at all, so that an interrupted run goes on behind the last of them. One part is in memory
+at a time, and 12 bytes an object while they are ranked.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from orchestrator.data.whole import whole
 from orchestrator.errors import DataError, one_of
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 PART = 8192
 """Objects of a part, and of a row group of the file."""
 
+SHARD = 128
+"""Parts of a file of a folder."""
+
 SUFFIXES = (".parquet", ".pq", ".csv")
 
 ABOUT = "about.json"
@@ -39,11 +45,16 @@ ABOUT = "about.json"
 STATE = "state of the files"
 """Their sizes and times, among what a part or a whole file is made of."""
 
+FILES = "scores-*.parquet"
+"""Of a folder."""
+
 NAMED = 3
 """Bad objects whose reasons are told."""
 
 About = Mapping[str, object]
 """Name and value of all that decides what a file holds."""
+
+Ranks = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -57,19 +68,21 @@ class Summary:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one file of scores.
+    """The parts of one file or folder of scores.
 
     Attributes:
-        out: the file.
+        out: the file or folder.
         about: what decides what it holds.
         objects: how many.
         state: of the files of some rows; see `orchestrator.data.sources.Files.state`.
+        many: whether it is a folder, of a Parquet file for each `SHARD` parts.
     """
 
     out: Path
     about: About
     objects: int
     state: Callable[[int, int], str]
+    many: bool = False
 
     @property
     def folder(self) -> Path:
@@ -83,8 +96,8 @@ class Parts:
         Raises:
             DataError: the file is there already, or what was begun is of other data, model or settings.
         """
-        self._refuse_suffix()
-        if self.out.exists() and not overwrite:
+        self._refuse_kind()
+        if self._is_there() and not overwrite:
             if not resume:
                 raise DataError(f"{self.out}: is there already; --overwrite replaces it")
             self._refuse_other(self._whole_about(map(self.state_of, self._all())), _about_of(self.out), self.out)
@@ -128,29 +141,67 @@ class Parts:
 
     def finish(self) -> Summary:
         """Put the parts together, ranked by logit; bad objects have no rank. The order is that of the source."""
-        import pyarrow as pa
-        import pyarrow.parquet
-
-        logits = np.concatenate([self._read(rows, ["logit"])["logit"].to_numpy() for rows in self._all()])
-        order = np.argsort(-logits, kind="stable")[: np.count_nonzero(~np.isnan(logits))]
-        ranks = np.zeros(len(logits), np.int64)
-        ranks[order] = np.arange(1, len(order) + 1)
+        ranks, parts = self._ranks(), self._all()
         reasons: list[str] = []
-        ranked = self.folder / "whole"
-        about = self._whole_about(map(self._written_state, self._all()))
-        with whole(ranked) as partial, _writer(partial, self.out.suffix.lower(), about) as writer:
-            for rows in self._all():
-                table = self._read(rows)
-                rank = pa.array(ranks[rows.start : rows.stop], mask=ranks[rows.start : rows.stop] == 0)
-                writer.write_table(table.add_column(table.schema.get_field_index("probability") + 1, "rank", rank))
-                if len(reasons) < NAMED:
-                    reasons += filter(None, table["reason"].drop_null().to_pylist())
+        ranked, before = self.folder / ("files" if self.many else "whole"), self.folder / "before"
+        about = self._whole_about(map(self._written_state, parts))
+        if self.many:
+            for folder in (ranked, before):
+                shutil.rmtree(folder, ignore_errors=True)
+            ranked.mkdir()
+            for number, start in enumerate(range(0, len(parts), SHARD)):
+                path = ranked / FILES.replace("*", f"{number:05d}")
+                reasons += self._write_ranked(path, ".parquet", about, parts[start : start + SHARD], ranks)
+            if self.out.exists():  # a folder does not take the place of another
+                self.out.replace(before)
+        else:
+            reasons += self._write_ranked(ranked, self.out.suffix.lower(), about, parts, ranks)
         os.replace(ranked, self.out)  # noqa: PTH105 - replace of Path reads as if it were of text
-        if self.out.suffix.lower() == ".csv":
+        if not self.many and self.out.suffix.lower() == ".csv":
             with whole(_beside(self.out)) as partial:
                 partial.write_text(as_json(about, indent=1))
         shutil.rmtree(self.folder)
-        return Summary(len(logits), len(logits) - len(order), tuple(reasons[:NAMED]))
+        return Summary(self.objects, self.objects - int(ranks.max()), tuple(reasons[:NAMED]))
+
+    def _write_ranked(self, path: Path, suffix: str, about: About, parts: list[range], ranks: Ranks) -> list[str]:
+        """Write a file of some parts; returns the first reasons of bad objects in it."""
+        import pyarrow as pa
+
+        reasons: list[str] = []
+        with whole(path) as partial, _writer(partial, suffix, about) as writer:
+            for rows in parts:
+                table = self._read(rows)
+                own = ranks[rows.start : rows.stop].astype(np.int64)
+                rank = pa.array(own, mask=own == 0)
+                writer.write_table(table.add_column(table.schema.get_field_index("probability") + 1, "rank", rank))
+                if len(reasons) < NAMED:
+                    reasons += filter(None, table["reason"].drop_null().to_pylist())
+        return reasons[:NAMED]
+
+    def _ranks(self) -> Ranks:
+        """Of all objects, from 1 on, equal logits in the order of the source; 0 without one.
+
+        What is sorted, in place, are numbers that begin with the bits of a logit, turned so that the highest is the
+        smallest, and end with the place of its object: an `argsort` would take three times the memory.
+        """
+        if self.objects > 1 << 32:
+            raise DataError(f"{self.out}: {self.objects:,} objects (at most {1 << 32:,} are ranked)")
+        keys, scored = np.empty(self.objects, np.uint64), 0
+        for rows in self._all():
+            logits = self._read(rows, ["logit"])["logit"].to_numpy() + np.float32(0)  # -0.0 is 0.0
+            bits = logits.view(np.uint32)
+            bits = np.where(bits >> 31, bits, bits ^ 0x7FFFFFFF)
+            bits[np.isnan(logits)] = 0xFFFFFFFF
+            keys[rows.start : rows.stop] = bits.astype(np.uint64) << np.uint64(32) | np.arange(
+                rows.start, rows.stop, dtype=np.uint64
+            )
+            scored += int(np.count_nonzero(~np.isnan(logits)))
+        keys.sort()
+        ranks = np.zeros(self.objects, np.uint32)
+        for start in range(0, scored, PART):
+            stop = min(start + PART, scored)
+            ranks[keys[start:stop] & np.uint64(0xFFFFFFFF)] = np.arange(start + 1, stop + 1)
+        return ranks
 
     def _begin(self, overwrite: bool) -> None:
         about = self.folder / ABOUT
@@ -177,9 +228,25 @@ class Parts:
                     " --overwrite begins anew"
                 )
 
-    def _refuse_suffix(self) -> None:
-        if self.out.suffix.lower() not in SUFFIXES:
-            raise DataError(f"{self.out}: {one_of('kind of file', self.out.suffix, SUFFIXES)}")
+    def _refuse_kind(self) -> None:
+        """Refuse what is no file of scores to be, and a folder with other files in it, which would go with them."""
+        if not self.many:
+            if self.out.suffix.lower() not in SUFFIXES:
+                raise DataError(
+                    f"{self.out}: {one_of('kind of file', self.out.suffix, (*SUFFIXES, 'NAME/ for a folder'))}"
+                )
+            if self.out.is_dir():
+                raise DataError(f"{self.out}: a folder (one of scores is called {self.out}/)")
+        elif not self.out.name:
+            raise DataError(f"{self.out}/: no name of a folder")
+        elif self.out.exists():
+            if not self.out.is_dir():
+                raise DataError(f"{self.out}/: {self.out} is a file")
+            if others := sorted({*self.out.iterdir()} - {*self.out.glob(FILES)}):
+                raise DataError(f"{self.out}: holds something else than scores, {others[0].name}")
+
+    def _is_there(self) -> bool:
+        return any(self.out.iterdir()) if self.many and self.out.is_dir() else self.out.exists()
 
     def _all(self) -> list[range]:
         return [range(start, min(start + PART, self.objects)) for start in range(0, self.objects, PART)]
@@ -219,31 +286,42 @@ class Parts:
 
 
 def best(path: Path, count: int) -> list[dict[str, Any]]:
-    """The rows of a whole file with the highest ranks, the best first; `row` is their place in it, from 0 on."""
+    """The rows of a whole file or folder with the highest ranks, the best first; `row` is their place, from 0 on."""
     import pyarrow as pa
     import pyarrow.compute
 
     found, start = [], 0
-    for batch in _batches(path):
-        places = pa.array(range(start, start + batch.num_rows))
-        chosen = pyarrow.compute.less_equal(batch["rank"], count)
-        found += pa.Table.from_batches([batch]).append_column("row", places).filter(chosen).to_pylist()
-        start += batch.num_rows
+    for table, rows in _tables(path, count):
+        if table is not None:
+            places = pa.array(np.arange(start, start + rows))
+            chosen = pyarrow.compute.less_equal(table["rank"], count)
+            found += table.append_column("row", places).filter(chosen).to_pylist()
+        start += rows
     return sorted(found, key=lambda each: int(each["rank"]))
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _tables(path: Path, count: int) -> Iterator[tuple[pa.Table | None, int]]:
+    """Rows in their order, and how many; None in the place of those that do not hold a rank up to `count`."""
+    import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
-    if path.suffix.lower() != ".csv":
-        yield from pyarrow.parquet.ParquetFile(path).iter_batches()
+    if not path.is_dir() and path.suffix.lower() == ".csv":
+        # Types that are told, not guessed from the first rows; and nan stays a number, as in Parquet.
+        kinds = pyarrow.csv.ConvertOptions(column_types=_ranked(), null_values=[""])
+        lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+        with pyarrow.csv.open_csv(path, parse_options=lines, convert_options=kinds) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch]), batch.num_rows
         return
-    # Types that are told, not guessed from the first rows; and nan stays a number, as in Parquet.
-    kinds = pyarrow.csv.ConvertOptions(column_types=_ranked(), null_values=[""])
-    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, parse_options=lines, convert_options=kinds) as reader:
-        yield from reader
+    column = _ranked().get_field_index("rank")
+    for each in sorted(path.glob(FILES)) if path.is_dir() else [path]:
+        with pyarrow.parquet.ParquetFile(each) as file:
+            for number in range(file.num_row_groups):
+                group = file.metadata.row_group(number)
+                ranks = group.column(column).statistics
+                near = ranks is None or (ranks.has_min_max and ranks.min <= count)
+                yield file.read_row_group(number) if near else None, group.num_rows
 
 
 def _schema() -> pa.Schema:
@@ -286,7 +364,9 @@ def _about_of(path: Path) -> About:
     import pyarrow.parquet
 
     try:
-        if path.suffix.lower() == ".csv":
+        if path.is_dir():
+            path = min(path.glob(FILES))
+        elif path.suffix.lower() == ".csv":
             return _told(_beside(path).read_bytes())
         return _told((pyarrow.parquet.read_schema(path).metadata or {}).get(b"scoring", b""))
     except (pa.ArrowException, OSError):

@@ -294,7 +294,9 @@ def test_two_processes_do_not_score_into_one_file(run: Run, model: Model, tmp_pa
     kept = scoring.parts(model, sources.find(listed, SPACE), CPU, out, {"hdu": ""})
     with kept.opened(False, False), pytest.raises(DataError, match="another process is scoring into it"):
         run(out)
-    with pytest.raises(DataError, match=r"no kind of file '\.txt' \(allowed: \.parquet, \.pq, \.csv\)"):
+    with pytest.raises(
+        DataError, match=r"no kind of file '\.txt' \(allowed: \.parquet, \.pq, \.csv, NAME/ for a folder\)"
+    ):
         run(tmp_path / "scores.txt")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file/scores\.csv\.parts: Not a directory"):
