@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from orchestrator.learning import pt2
 from orchestrator.learning.inference import batches, evaluating
@@ -29,13 +29,13 @@ LARGEST = 65536
 
 
 class Finder(nn.Module):
-    """A network with its normalisation."""
+    """A network with its normalisation; finders of one `kind`, a text, differ in their weights alone."""
 
-    def __init__(self, network: nn.Module, normalisation: str) -> None:
+    def __init__(self, network: nn.Module, normalisation: str, kind: str = "") -> None:
         super().__init__()
         # A copy, since a network is used on where it came from; in this format it is up to half as fast again on CPUs.
         self.network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.normalisation = normalisation
+        self.normalisation, self.kind = normalisation, kind
         self.training = False
 
     def forward(self, flux: Tensor) -> Scores:
@@ -48,13 +48,31 @@ def uncalibrated(logit: Tensor) -> Scores:
     return {"logit": logit, "probability": logit.sigmoid()}
 
 
+_last: dict[tuple[str, int, int], ExportedProgram] = {}
+"""The graph of the last finder that had a kind: to trace it takes longer than all else about it."""
+
+
 def export(finder: nn.Module, bands: int, size: int, path: Path) -> None:
     """Write a finder as pt2; it takes any number of cutouts at once."""
+    key = (str(getattr(finder, "kind", "")), bands, size)
+    program = _last.get(key)
+    if program is None:
+        program = _traced(finder, bands, size)
+        if key[0] and not program.constants:  # these are no weights, and would stay
+            _last.clear()
+            _last[key] = program
+    else:
+        with torch.no_grad():
+            for name, value in finder.state_dict().items():
+                program.state_dict[name].copy_(value)
+    pt2.save(program, path)
+
+
+def _traced(finder: nn.Module, bands: int, size: int) -> ExportedProgram:
     example = torch.zeros(2, bands, size, size)  # of one alone the number would be frozen
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecations inside torch.export are not ours to mend
-        program = torch.export.export(finder, (example,), dynamic_shapes=({0: Dim("n", min=1, max=LARGEST)},))
-    pt2.save(program, path)
+        return torch.export.export(finder, (example,), dynamic_shapes=({0: Dim("n", min=1, max=LARGEST)},))
 
 
 def digest(path: Path) -> str:

@@ -76,7 +76,8 @@ def _record(
         "prevalence": float((trained.labels[parts.train] == 1).mean()),
     }
     title = f"{recipe.architecture}, {epochs} epochs"
-    finder, own = Finder(network, recipe.normalisation), parts.validation
+    kind = f"{recipe.architecture} {recipe.hyperparameters}"
+    finder, own = Finder(network, recipe.normalisation, f"{kind} {recipe.normalisation}"), parts.validation
     validated = as_csv(trained.ids[own], trained.labels[own], score(network, trained.pixels, bench.device, rows=own))
     candidate = Candidate(title, network, finder, about, known, epochs, {VALIDATION: validated})
 

@@ -75,6 +75,31 @@ def test_any_number_of_cutouts_of_four_bands_is_scored_in_the_order_asked_for(
     assert find(exported, raw[:0], CPU)[0].shape == (0,)
 
 
+def test_a_graph_that_is_taken_again_is_the_file_of_one_traced_anew(tmp_path: Path) -> None:
+    path, networks = tmp_path / "finder.pt2", [architectures.create("lens_flow", bands=1, hidden=n) for n in (4, 4, 8)]
+    for network in networks:
+        digests = set()
+        for kind in ("", f"lens_flow {network.classifier[0].out_features}"):
+            finders.export(Finder(network, "none", kind), 1, 101, path)
+            digests.add(finders.digest(path))
+        assert len(digests) == 1
+
+
+def test_a_graph_with_numbers_that_are_no_weights_is_not_taken_again(tmp_path: Path) -> None:
+    class Shifted(torch.nn.Module):
+        def __init__(self, by: float) -> None:
+            super().__init__()
+            self.register_buffer("by", torch.tensor(by), persistent=False)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((1, 2, 3)) + self.by
+
+    flux = np.zeros((1, 1, 101, 101), np.float32)
+    for by in (1.0, 2.0):
+        finders.export(Finder(Shifted(by), "none", "shifted"), 1, 101, tmp_path / "finder.pt2")
+        assert find(pt2.load(tmp_path / "finder.pt2", CPU).module(), flux, CPU)[0] == by
+
+
 def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"one")
