@@ -32,8 +32,10 @@ def invoke(*arguments: str, expect: int | None = 0) -> Result:
     return result
 
 
-def start(*arguments: str, at: Path, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "orchestrator", *arguments]
+def start(*arguments: str, at: Path, after: str = "", **environment: str) -> subprocess.Popen[str]:
+    """The command line as a process of its own, which does something else first where that is given."""
+    program = ("-c", f"{after}; from orchestrator.cli import main; main()") if after else ("-m", "orchestrator")
+    command = [sys.executable, *program, *arguments]
     return subprocess.Popen(
         command, cwd=at, env={**ENVIRONMENT, **environment, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,

