@@ -67,9 +67,12 @@ def centred(bands: NDArray[np.float32], row: Row) -> NDArray[np.float32]:
     return whole
 
 
-def finish(rows: list[Row], images: list[NDArray[np.float32]], imaging: ImagingSet) -> Piece:
+def finish(rows: list[Row], images: list[NDArray[np.float32]] | NDArray[np.float32], imaging: ImagingSet) -> Piece:
     """Put the images of the good rows together, and tell what is odd about each; one that says nothing is bad."""
-    flux = np.stack(images) if images else np.empty((0, len(imaging.bands), SIZE, SIZE), np.float32)
+    if isinstance(images, np.ndarray):
+        flux = images
+    else:
+        flux = np.stack(images) if images else np.empty((0, len(imaging.bands), SIZE, SIZE), np.float32)
     readable = [row for row in rows if not row.reason]
     judged = judge(flux, [band.name for band in imaging.bands], [row.padding for row in readable])
     for row, quality in zip(readable, judged, strict=True):

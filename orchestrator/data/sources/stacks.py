@@ -103,26 +103,38 @@ class Stack:
 
     def read(self, start: int, stop: int) -> Piece:
         """Read some of the objects."""
-        rows, images = [], []
+        rows = [self._row(place) for place in range(start, stop)]
         try:
-            raw = self.images[start:stop]
+            flux = self._flux(start, stop)
+            whole = flux.shape[-2:] == (SIZE, SIZE)
+            images = flux if whole else [centred(bands, row) for bands, row in zip(flux, rows, strict=True)]
         except OSError:  # one of them is damaged; the others are not
-            raw = None
-        for place in range(start, stop):
-            beside = self._beside(place // BLOCK)
-            ra, dec = beside.positions[:, place % BLOCK].tolist()
-            row = Row(beside.names[place % BLOCK], f"{self.path}[{place}]", ra, dec)
-            try:
-                image = self.images[place] if raw is None else raw[place - start]
-            except OSError as error:
-                row.fail(f"{self.path}[{place}]: {(str(error).splitlines() or [''])[0]}")
-            else:
-                with np.errstate(over="ignore"):  # what float32 cannot hold is no measurement
-                    bands = image.astype(np.float32).reshape(-1, *image.shape[-2:])
-                bands = unmasked(bands, integers=image.dtype.kind in "iu")
-                images.append(centred(bands, row))
-            rows.append(row)
+            images = [
+                centred(bands, row)
+                for row, place in zip(rows, range(start, stop), strict=True)
+                for bands in self._one(place, row)
+            ]
         return finish(rows, images, self.imaging)
+
+    def _row(self, place: int) -> Row:
+        beside = self._beside(place // BLOCK)
+        ra, dec = beside.positions[:, place % BLOCK].tolist()
+        return Row(beside.names[place % BLOCK], f"{self.path}[{place}]", ra, dec)
+
+    def _flux(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Of some images, (n, bands, h, w)."""
+        raw = self.images[start:stop]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is no measurement
+            flux = raw.astype(np.float32, copy=False).reshape(len(raw), -1, *raw.shape[-2:])
+        return unmasked(flux, integers=raw.dtype.kind in "iu")
+
+    def _one(self, place: int, row: Row) -> Sequence[NDArray[np.float32]]:
+        """One image, or none where it cannot be read."""
+        try:
+            return [*self._flux(place, place + 1)]
+        except OSError as error:
+            row.fail(f"{self.path}[{place}]: {(str(error).splitlines() or [''])[0]}")
+            return []
 
     def _beside(self, number: int) -> Beside:
         """What is known of a block of images."""
