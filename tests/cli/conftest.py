@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.cli.calling import Call, invoke
+from tests.conftest import shared
 
 STUDY = """
 description = "Two networks, two epoch counts"
@@ -30,14 +34,18 @@ def call() -> Call:
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> Path:
-    """A working directory with the stores of the study `tiny`, finished."""
-    folder = tmp_path_factory.mktemp("swept")
-    (folder / "search_spaces").mkdir()
-    (folder / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=small_space))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        result = invoke("sweep", "--study", "tiny")
-    (folder / "output.txt").write_text(result.output)
+    """A working directory with the stores of the study `tiny`, finished: a copy of one of all processes that test."""
+    made, folder = shared(tmp_path_factory) / "swept", tmp_path_factory.mktemp("swept") / "folder"
+    with FileLock(made.with_suffix(".lock")):
+        if not (made / "output.txt").exists():
+            (made / "search_spaces").mkdir(parents=True)
+            (made / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=small_space))
+            with contextlib.chdir(made):
+                result = invoke("sweep", "--study", "tiny")
+            (made / "output.txt").write_text(result.output)
+    shutil.copytree(made, folder)
+    with contextlib.chdir(folder):
+        invoke("studies")  # its files are beside it from now on
     return folder
 
 

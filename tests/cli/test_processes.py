@@ -92,7 +92,7 @@ def test_the_ui_shows_both_stores_on_this_machine_alone_and_ends_both(tmp_path: 
 
 @pytest.mark.parametrize("entry", ["main", "sweep"])
 def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
-    entry: str, tmp_path: Path, small_space: Path
+    entry: str, tmp_path: Path, tiny_space: Path
 ) -> None:
     project = tmp_path / "project"
     project.mkdir()
@@ -100,9 +100,9 @@ def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("MLproject", "conda.yaml", "constraints.txt"):
         shutil.copy(ROOT / name, project)
-    (project / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=small_space))
+    (project / "search_spaces" / "tiny.toml").write_text(STUDY.format(data=tiny_space))
     address = f"sqlite:///{tmp_path}/store.db"
-    given = {"main": {"model": "lens_flow", "data": str(small_space), "epochs": "1,2"}, "sweep": {"study": "tiny"}}
+    given = {"main": {"model": "lens_flow", "data": str(tiny_space), "epochs": "1,2"}, "sweep": {"study": "tiny"}}
     parameters = [word for key, value in given[entry].items() for word in ("-P", f"{key}={value}")]
     command = [sys.executable, "-m", "mlflow", "run", ".", "-e", entry, "--env-manager", "local", *parameters]
     done = subprocess.run(
