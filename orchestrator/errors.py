@@ -8,15 +8,19 @@ OrchestratorError
 ├── StudyError              a study file, or what is stored of it, is wrong
 ├── TrackingError           a store is not what it should be, or holds no such run or model
 │   └── Refused             a store or a disk does not do what it is asked for, and will not later
-└── Unreachable             a store does not answer, or a disk is full: it may work later
+└── Unreachable             a store does not answer, or a disk is full or fails: it may work later
 """
 
+import errno
 import os
 import re
 from urllib.parse import quote
 
 REFUSED, AWAY = 2, 75
 """Exit statuses: of what will not do as it was asked for, and of what a store or a disk keeps from being done now."""
+
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+"""What the system answers where a disk is full, or one of another machine fails: it may work later."""
 
 
 class OrchestratorError(Exception):

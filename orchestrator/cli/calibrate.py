@@ -48,8 +48,7 @@ def calibrate(
     from orchestrator.tracking import leftovers, models, store
 
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     loaded = models.load(model, chosen)
     cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = calibration.calibrate(model, loaded, cutouts, method, chosen, store.experiment("calibrations"), prevalence)

@@ -53,11 +53,10 @@ def ensemble(
     from orchestrator.learning import devices
     from orchestrator.studies import comparison
     from orchestrator.studies import ensemble as ensembles
-    from orchestrator.tracking import leftovers, records, registry, store
+    from orchestrator.tracking import leftovers, records, registry
 
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     plan = ensembles.Plan(study, top, how, orientations)
     made = ensembles.ensemble(plan, chosen, lambda name: open_set(name, "none", max_bad))
     for row in made.members:

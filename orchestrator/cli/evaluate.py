@@ -38,8 +38,7 @@ def evaluate(
     from orchestrator.tracking import leftovers, models, store
 
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     loaded = models.load(model, chosen)
     cutouts = open_set(data, "none", max_bad)  # the model normalises by itself
     found = evaluation.evaluate(model, loaded, cutouts, chosen, store.experiment("evaluations"), prevalence)

@@ -47,8 +47,7 @@ def features(
     if maps != "all" and not (maps.isdecimal() and int(maps) > 0):
         raise click.BadParameter(f"'{maps}': a number above 0, or all", param_hint="--maps")
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     loaded = models.load(model, chosen)
     names = () if layers == "all" else tuple(layers.split(","))
     shown = 10**6 if maps == "all" else int(maps)

@@ -68,10 +68,9 @@ def metrics(
     walked = {mode: measure_on_grid(read.labels, read.scores, mode) for mode in GRIDS} if grid else {}
     if name is not None and study is not None:
         from orchestrator.studies import foreign
-        from orchestrator.tracking import leftovers, store
+        from orchestrator.tracking import leftovers
 
-        store.connect(tracking_uri)
-        leftovers.clear()
+        leftovers.connect(tracking_uri)
         run_id = foreign.record(name, study, read, curve)
         click.echo(f"recorded in the table of {study} as run {run_id}", err=True)
     left_out = {"without a score": read.unscored, "without a label": read.unlabelled, "repeated": read.repeated}

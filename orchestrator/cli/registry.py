@@ -55,13 +55,12 @@ def promote(
     """  # fmt: skip
     from orchestrator.learning import devices
     from orchestrator.studies import promotion
-    from orchestrator.tracking import leftovers, registry, store
+    from orchestrator.tracking import leftovers, registry
 
     if (run is None) == (study is None):
         raise click.UsageError("a RUN or --study NAME says what to promote: one of the two")
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     row = run or registry.best_row(str(study), metric).run_id
     made, verdict = promotion.promote(
         row, alias, chosen, lambda name: open_set(name, "none", max_bad), data=data, forced=force
@@ -87,11 +86,10 @@ def gate(
     from orchestrator.learning import devices
     from orchestrator.studies import gate as gates
     from orchestrator.studies import promotion
-    from orchestrator.tracking import leftovers, records, registry, store
+    from orchestrator.tracking import leftovers, records, registry
 
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     row = records.row(run)
     rival = registry.find(against) if against else registry.champion(row.set)
     conditions = promotion.gate_of(records.study_of(run))

@@ -135,12 +135,11 @@ def extend(run: str, to: str, max_bad: float, device: str | None, tracking_uri: 
     from orchestrator.learning import devices
     from orchestrator.reports import tables
     from orchestrator.studies import extension
-    from orchestrator.tracking import leftovers, records, runs, store
+    from orchestrator.tracking import leftovers, records, runs
 
     counts = options.counts("--to", to)
     chosen = devices.choose(device)
-    store.connect(tracking_uri)
-    leftovers.clear()
+    leftovers.connect(tracking_uri)
     trial = records.trial(run)
     bench = extension.bench(trial, chosen, lambda name: open_set(name, trial.settings["normalisation"], max_bad))
     with bar(f"Extending {trial.model} on {chosen}", counts[-1]) as say:

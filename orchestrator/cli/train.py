@@ -84,8 +84,7 @@ def train(
         }
     )
     chosen = devices.choose(device)
-    uri = store.connect(tracking_uri)
-    leftovers.clear()
+    uri = leftovers.connect(tracking_uri)
     cutouts = {normalisation: open_set(data, normalisation, max_bad)}
     tested = {normalisation: open_set(test_data, normalisation, max_bad)} if test_data else None
     study = f"train-{cutouts[normalisation].set.name}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.errors import DataError, Unreachable
+from orchestrator.errors import OF_THE_DISK, DataError, Unreachable
 
 PARTIAL = ".partial"
 
@@ -38,7 +37,7 @@ def output(path: Path) -> Iterator[Path]:
 
     Raises:
         DataError: it cannot be written.
-        Unreachable: its disk is full.
+        Unreachable: its disk is full or fails.
     """
     try:
         if path.exists() and not path.is_file():
@@ -54,7 +53,7 @@ def output(path: Path) -> Iterator[Path]:
 
 def unwritten(what: str, error: OSError) -> DataError | Unreachable:
     """What to raise of something that cannot be written: a full disk may have room later."""
-    kind = Unreachable if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+    kind = Unreachable if error.errno in OF_THE_DISK else DataError
     return kind(f"{what}: {error.strerror or error}")
 
 

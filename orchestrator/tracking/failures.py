@@ -13,7 +13,7 @@ import requests
 from sqlalchemy import exc
 from urllib3 import exceptions as urllib3
 
-from orchestrator.errors import OrchestratorError, Refused, Unreachable, first_line, without_password
+from orchestrator.errors import OF_THE_DISK, OrchestratorError, Refused, Unreachable, first_line, without_password
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside MLflow's own imports are not ours to mend
@@ -47,7 +47,6 @@ Source: PostgreSQL's documentation, appendix A.
 ERRNO = re.compile(r"\[Errno (\d+)\]")
 """How Python words what the system answered, in the same text."""
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError, NotImplementedError)
@@ -100,7 +99,7 @@ def _later(error: BaseException) -> bool | None:
     if isinstance(error, urllib3.ProtocolError | urllib3.TimeoutError):
         return True
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # of whoever reads what is printed
-        if isinstance(error, ConnectionError | TimeoutError) or error.errno in NO_ROOM:
+        if isinstance(error, ConnectionError | TimeoutError) or error.errno in OF_THE_DISK:
             return True
         return False if error.errno in NOT_ALLOWED else None
     return None
@@ -155,7 +154,7 @@ def _status(error: requests.HTTPError) -> int:
 def _full_disk(error: BaseException) -> OSError | None:
     """What the disk answered to a download, of which MLflow tells the text alone."""
     numbers = map(int, ERRNO.findall(str(error)) if isinstance(error, MlflowException) else ())
-    return next((OSError(number, os.strerror(number)) for number in numbers if number in NO_ROOM), None)
+    return next((OSError(number, os.strerror(number)) for number in numbers if number in OF_THE_DISK), None)
 
 
 def _in_text(error: MlflowException) -> int:

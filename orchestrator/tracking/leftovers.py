@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.tracking import records, runs
+from orchestrator.tracking import records, runs, store
 from orchestrator.tracking.records import Unfinished
 
 
@@ -24,11 +24,16 @@ def is_dead(process: Mapping[str, Any]) -> bool:
     return int(process["pid"]) == os.getpid()
 
 
-def clear() -> None:
-    """Mend all that processes of this machine left, as each command does before it begins a run: it may be the same."""
+def connect(uri: str | None = None) -> str:
+    """Connect to a store to record in it, see `store.connect`: first all is mended that processes of this machine left.
+
+    What the command is about to record may be what one of them began.
+    """
+    connected = store.connect(uri)
     for each in records.unfinished():
         if is_dead(each.tags):
             mend(each)
+    return connected
 
 
 def mend(run: Unfinished) -> None:

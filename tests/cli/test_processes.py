@@ -91,9 +91,7 @@ def test_the_ui_shows_both_stores_on_this_machine_alone_and_ends_both(tmp_path: 
 
 
 @pytest.mark.parametrize("entry", ["main", "sweep"])
-def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(
-    entry: str, tmp_path: Path, tiny_space: Path
-) -> None:
+def test_mlflow_runs_the_project_and_the_work_attaches_to_its_run(entry: str, tmp_path: Path, tiny_space: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     for name in ("orchestrator", "architectures", "search_spaces"):
