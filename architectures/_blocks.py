@@ -16,6 +16,11 @@ def conv(inputs: int, maps: int, kernel: int, *, stride: int = 1, padding: str =
     return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(inputs, maps, kernel, stride))
 
 
+def relu_max_pool(size: int) -> tuple[nn.Module, nn.Module]:
+    """ReLU and max pooling, the pooling first: it gives the same to the bit, and ReLU has size² times less to do."""
+    return nn.MaxPool2d(size), nn.ReLU(inplace=True)
+
+
 def batch_norm(maps: int) -> nn.BatchNorm2d:
     """Keras's eps 1e-3 and moving average 0.99."""
     return nn.BatchNorm2d(maps, eps=1e-3, momentum=0.01)
@@ -54,14 +59,14 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, maps: int, *, downsample: bool = False) -> None:
         super().__init__()
         stride, narrow = (2 if downsample else 1), max(1, maps // 2)
-        self.activate = nn.Sequential(batch_norm(inputs), nn.ELU())
+        self.activate = nn.Sequential(batch_norm(inputs), nn.ELU(inplace=True))
         self.residual = nn.Sequential(
             conv(inputs, narrow, 1, stride=stride),
             batch_norm(narrow),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             conv(narrow, narrow, 3),
             batch_norm(narrow),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             conv(narrow, maps, 1),
         )
         self.shortcut = conv(inputs, maps, 1, stride=stride) if downsample else None
@@ -70,5 +75,5 @@ class Bottleneck(nn.Module):
         """Keep or halve the resolution of (batch, inputs, h, w)."""
         activated = self.activate(x)
         kept: Tensor = x if self.shortcut is None else self.shortcut(activated)
-        summed: Tensor = kept + self.residual(activated)
+        summed: Tensor = self.residual(activated).add_(kept)
         return summed

@@ -7,7 +7,7 @@ Where the appendix is silent: "same" padding, stride 1, pooling with stride 3, a
 
 from torch import Tensor, nn
 
-from architectures._blocks import conv, flat_features, initialise
+from architectures._blocks import conv, flat_features, initialise, relu_max_pool
 
 
 class Network(nn.Module):
@@ -16,9 +16,9 @@ class Network(nn.Module):
     def __init__(self, bands: int, size: int, *, hidden: int = 1024, dropout: float = 0.5) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *(conv(bands, 96, 11), nn.ReLU(), nn.MaxPool2d(3)),
-            *(conv(96, 128, 5), nn.ReLU(), nn.MaxPool2d(3)),
-            *(conv(128, 256, 3), nn.ReLU(), nn.MaxPool2d(3)),
+            *(conv(bands, 96, 11), *relu_max_pool(3)),
+            *(conv(96, 128, 5), *relu_max_pool(3)),
+            *(conv(128, 256, 3), *relu_max_pool(3)),
             nn.Flatten(),
         )
         self.classifier = nn.Sequential(

@@ -24,7 +24,7 @@ class Network(nn.Module):
         for inputs, maps in itertools.pairwise(groups):
             blocks += [Bottleneck(inputs, maps, downsample=True), Bottleneck(maps, maps), Bottleneck(maps, maps)]
         self.features = nn.Sequential(
-            *(conv(bands, width, 7), nn.ELU(), batch_norm(width)),
+            *(conv(bands, width, 7), nn.ELU(inplace=True), batch_norm(width)),
             *blocks,
             nn.AvgPool2d(2),
             nn.Flatten(),

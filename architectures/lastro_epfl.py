@@ -8,7 +8,7 @@ Where the appendix is silent: "valid" padding, pooling 2×2, dropout 0.1, wide l
 
 from torch import Tensor, nn
 
-from architectures._blocks import batch_norm, conv, flat_features, initialise
+from architectures._blocks import batch_norm, conv, flat_features, initialise, relu_max_pool
 
 
 class Network(nn.Module):
@@ -21,8 +21,8 @@ class Network(nn.Module):
             *_block(16, 32),
             *_block(32, 64),
             nn.Dropout(dropout),
-            *(conv(64, 128, 3, padding="valid"), nn.ReLU(), nn.Dropout(dropout)),
-            *(conv(128, 128, 3, padding="valid"), nn.ReLU(), batch_norm(128), nn.Dropout(dropout)),
+            *(conv(64, 128, 3, padding="valid"), nn.ReLU(inplace=True), nn.Dropout(dropout)),
+            *(conv(128, 128, 3, padding="valid"), nn.ReLU(inplace=True), batch_norm(128), nn.Dropout(dropout)),
             nn.Flatten(),
         )
         self.classifier = nn.Sequential(
@@ -41,7 +41,7 @@ class Network(nn.Module):
 
 def _block(inputs: int, maps: int, first_kernel: int = 3) -> tuple[nn.Module, ...]:
     return (
-        *(conv(inputs, maps, first_kernel, padding="valid"), nn.ReLU()),
-        *(conv(maps, maps, 3, padding="valid"), nn.ReLU()),
-        *(nn.MaxPool2d(2), batch_norm(maps)),
+        *(conv(inputs, maps, first_kernel, padding="valid"), nn.ReLU(inplace=True)),
+        *(conv(maps, maps, 3, padding="valid"), *relu_max_pool(2)),
+        batch_norm(maps),
     )

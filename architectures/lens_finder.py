@@ -7,7 +7,7 @@ Where the appendix is silent: "same" padding and pooling 2×2. One logit stands 
 
 from torch import Tensor, nn
 
-from architectures._blocks import conv, flat_features, initialise
+from architectures._blocks import conv, flat_features, initialise, relu_max_pool
 
 
 class Network(nn.Module):
@@ -16,8 +16,8 @@ class Network(nn.Module):
     def __init__(self, bands: int, size: int, *, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *(conv(bands, 64, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            *(conv(64, 128, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            *(conv(bands, 64, 5), *relu_max_pool(2)),
+            *(conv(64, 128, 3), *relu_max_pool(2)),
             nn.Flatten(),
         )
         self.classifier = nn.Sequential(

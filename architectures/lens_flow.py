@@ -7,7 +7,7 @@ Where the appendix is silent: "same" padding, and a ReLU behind each convolution
 
 from torch import Tensor, nn
 
-from architectures._blocks import conv, flat_features, initialise
+from architectures._blocks import conv, flat_features, initialise, relu_max_pool
 
 
 class Network(nn.Module):
@@ -17,9 +17,9 @@ class Network(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.AvgPool2d(3),
-            *(conv(bands, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            *(conv(16, 25, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            *(conv(25, 36, 4), nn.ReLU(), nn.MaxPool2d(2)),
+            *(conv(bands, 16, 5), *relu_max_pool(2)),
+            *(conv(16, 25, 5), *relu_max_pool(2)),
+            *(conv(25, 36, 4), *relu_max_pool(2)),
             nn.Flatten(),
         )
         self.classifier = nn.Sequential(

@@ -9,7 +9,7 @@ behind the wide layer. Batch norm stands where Ni et al. have group norm, as in 
 
 from torch import Tensor, nn
 
-from architectures._blocks import Bottleneck, batch_norm, conv, flat_features, initialise
+from architectures._blocks import Bottleneck, batch_norm, conv, flat_features, initialise, relu_max_pool
 
 
 class Network(nn.Module):
@@ -18,12 +18,11 @@ class Network(nn.Module):
     def __init__(self, bands: int, size: int, *, width: int = 32, hidden: int = 256) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *(conv(bands, width, 7), nn.ELU()),
+            *(conv(bands, width, 7), nn.ELU(inplace=True)),
             Bottleneck(width, width),
             Bottleneck(width, 2 * width, downsample=True),
-            *(conv(2 * width, width, 1), nn.ELU(), batch_norm(width), nn.ReLU()),
-            *(conv(width, width, 5), nn.ELU(), batch_norm(width), nn.ReLU()),
-            nn.MaxPool2d(2),
+            *(conv(2 * width, width, 1), nn.ELU(inplace=True), batch_norm(width), nn.ReLU(inplace=True)),
+            *(conv(width, width, 5), nn.ELU(inplace=True), batch_norm(width), *relu_max_pool(2)),
             nn.Flatten(),
         )
         self.classifier = nn.Sequential(

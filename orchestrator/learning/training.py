@@ -77,10 +77,14 @@ def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Traini
 
 
 def _optimiser(recipe: Recipe, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """On CUDA with all of its state on the device, the learning rate too, so that a graph can hold its step."""
+    """On CUDA with all of its state on the device, the learning rate too, so that a graph can hold its step.
+
+    There and on CPUs the steps are fused: one pass over the weights in place of ten.
+    """
     there = device.type == "cuda"
     rate = torch.tensor(recipe.learning_rate, device=device) if there else recipe.learning_rate
-    settings: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": there or None}
+    fused = True if device.type in ("cuda", "cpu") else None
+    settings: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": fused}
     match recipe.optimiser:
         case "adam":
             return torch.optim.Adam(network.parameters(), eps=1e-7, capturable=there, **settings)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import elu
 
-from architectures._blocks import Bottleneck, conv, flat_features
+from architectures._blocks import Bottleneck, conv, flat_features, relu_max_pool
 
 
 def keras_same(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -57,6 +57,23 @@ def test_the_residual_block_activates_before_each_convolution_and_nowhere_else(d
     torch.testing.assert_close(block(x), expected)
     assert [each.kernel_size for each in (first, second, third)] == [(1, 1), (3, 3), (1, 1)]
     assert expected.shape == ((3, 8, 5, 5) if downsample else (3, 8, 9, 9))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_relu_behind_max_pooling_gives_what_it_gives_before_to_the_bit(size: int) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 13, 13).round(decimals=1)  # so that many are equal, and many windows all negative
+    maps[:, :, :4, :4] = 0
+    maps[0, 0, 6, 6] = torch.nan
+    results, gradients = [], []
+    for layers in (relu_max_pool(size), (torch.nn.ReLU(), torch.nn.MaxPool2d(size))):
+        x = maps.clone().requires_grad_()
+        result = torch.nn.Sequential(*layers)(x)
+        result.backward(torch.arange(result.numel()).reshape(result.shape))
+        results.append(result)
+        gradients.append(x.grad)
+    for one, other in (results, gradients):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def test_asking_for_the_number_of_features_leaves_no_trace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import math
 import re
@@ -135,6 +136,21 @@ def test_a_gradient_reaches_every_parameter(name: str) -> None:
         assert parameter.grad is not None, key
         if parameter.ndim > 1:  # a bias in front of batch norm has no effect
             assert parameter.grad.any(), key
+
+
+@every_network
+def test_activations_in_place_spoil_nothing_that_a_gradient_needs(name: str) -> None:
+    network = architectures.create(name, bands=1, size=smallest(name)).double().train()
+    other = copy.deepcopy(network)
+    for module in other.modules():
+        if isinstance(module, (nn.ReLU, nn.ELU)):
+            module.inplace = False
+    for each in (network, other):
+        torch.manual_seed(3)  # of dropout
+        each(images(name, 4).double()).square().sum().backward()
+    torch.testing.assert_close(network.state_dict(), other.state_dict(), rtol=0, atol=0)
+    for ours, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-10)
 
 
 @every_network
