@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 import torch
 
 import architectures
 from orchestrator.data.challenge import SPACE, scan
+from orchestrator.data.fits import read_cutout
 from orchestrator.learning.finder import Finder
 from orchestrator.reports import scorefile
 from orchestrator.tracking import models, runs, store
@@ -77,3 +81,24 @@ def test_a_scoring_that_is_killed_goes_on_to_the_very_same_file(
     for out in (cut, whole):
         assert "2,400 cutouts, 2,400 of them scored" in call(*command, str(out)).output
     assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_a_slash_at_the_end_makes_a_folder_with_the_rows_of_the_file(
+    scorer: tuple[Path, str], call: Call, tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    folder, model = scorer
+    monkeypatch.chdir(folder)
+    with h5py.File(tmp_path / "stack.h5", "w") as file:
+        file["images"] = np.stack([read_cutout(each.paths) for each in scan(tiny_space).objects])
+        file["ra"], file["dec"] = np.arange(40.0), np.arange(40.0)
+    command = ["score", "--model", model, "--data", str(tmp_path / "stack.h5"), "--out"]
+    call(*command, str(tmp_path / "one.parquet"))
+    assert f": {tmp_path}/dr3.1/\n" in call(*command, f"{tmp_path}/dr3.1/", "--top", "3").output
+    assert (tmp_path / "dr3.1.html").read_text().count("data:image/png") == 3
+    pandas.testing.assert_frame_equal(
+        pandas.read_parquet(tmp_path / "dr3.1"), pandas.read_parquet(tmp_path / "one.parquet")
+    )
+    assert "dr3.1: is there already" in call(*command, f"{tmp_path}/dr3.1/", expect=2).stderr
+    call(*command, f"{tmp_path}/dr3.1/", "--resume")
+    refused = call(*command, f"{tmp_path}/dr3.1", expect=2).stderr
+    assert "no kind of file '.1' (allowed: .parquet, .pq, .csv, NAME/ for a folder)" in refused

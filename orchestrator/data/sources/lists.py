@@ -47,20 +47,18 @@ def file_list(path: Path, imaging: ImagingSet) -> Listing:
     return Listing.of(found())
 
 
-def beginning(paths: Iterable[str | None], home: Path) -> Path:
-    """Where relative paths begin, by the first that is there: the list's folder, or the working directory."""
+def beginning(paths: Iterable[str | None], home: Path) -> str:
+    """Where relative paths begin, by the first that is there: the list's folder, or, empty, the working directory."""
     for each in islice(filter(None, paths), LOOKED):
         if os.path.isfile(os.path.join(home, each)):  # noqa: PTH113, PTH118 - a Path raises for what is no path
             break
         if os.path.isfile(each):  # noqa: PTH113
-            return Path()
-    return home
+            return ""
+    return "" if home == Path() else str(home)
 
 
-def placed(paths: Sequence[str | None], home: Path) -> Sequence[str | None]:
+def placed(paths: Sequence[str | None], home: str) -> Sequence[str | None]:
     """The paths of an object, where relative ones begin there."""
-    if home == Path():
-        return paths
     return [each and os.path.join(home, each) for each in paths]  # noqa: PTH118 - see `folders`
 
 
