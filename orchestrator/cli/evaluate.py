@@ -46,6 +46,10 @@ def evaluate(
         click.echo(line)
     if not found.metrics:
         click.echo("no metrics: both lenses and others need labels")
+    elif found.seen is None:
+        click.echo("Note: it is not on record what the model was trained on; of that its metrics are too good.")
+    elif found.seen:
+        click.echo(f"Note: the model was trained on {found.seen:,} of these objects; of others its metrics are worse.")
     if found.survey is not None:
         show_survey(found.survey)
     if out is not None:

@@ -17,7 +17,7 @@ from orchestrator.learning.finder import find, half
 from orchestrator.learning.prevalence import Survey, corrected, survey
 from orchestrator.reports.reliability import reliability_page
 from orchestrator.studies.comparison import Difference
-from orchestrator.studies.evaluation import log_scored, refuse_other_set
+from orchestrator.studies.evaluation import log_scored, refuse_other_set, run_of, source
 from orchestrator.tracking import artifacts, models, records, registry, runs
 from orchestrator.tracking.models import Model
 from orchestrator.tracking.registry import Version
@@ -80,18 +80,18 @@ def calibrate(
         DataError: the set is the other one, or has too few objects that the model has not seen.
         RecipeError: the objects allow no fit.
     """
-    source = uri if uri.startswith("runs:/") else f"models:/{model.version}"  # an alias moves on
-    origin = records.row(_run_of(source))
+    fixed = source(uri, model)
+    origin = records.row(run_of(fixed))
     seen = artifacts.objects(origin.run_id, "trained_on.npz")
     refuse_other_set(uri, model, cutouts)
     fit, rest, left_out = _halves(cutouts, seen)
     rows, labels = np.concatenate([fit, rest]), cutouts.labels[rest]
     logits, before = find(model.finder, cutouts.pixels, device, rows=rows)
     calibration = METHODS[method](cutouts.labels[fit], logits[: len(fit)])
-    finder = Calibrated(models.load(source, torch.device("cpu")).finder, calibration)
+    finder = Calibrated(models.load(fixed, torch.device("cpu")).finder, calibration)
     share = float((cutouts.labels[fit] == 1).mean())
     own = {key: value for key, value in model.about.items() if key in ("architecture", "normalisation", "how")}
-    about = {"members": [source], "calibrated_from": model.version, "calibration": method, "prevalence": share}
+    about = {"members": [fixed], "calibrated_from": model.version, "calibration": method, "prevalence": share}
 
     run_id = runs.begin(experiment, "calibration", f"{uri} by {method}")
     with runs.running(run_id):
@@ -134,12 +134,6 @@ def register(found: Calibration) -> Version:
     return registry.register(
         records.row(found.run_id), {"calibrated_from": about["calibrated_from"], "calibration": about["calibration"]}
     )
-
-
-def _run_of(source: str) -> str:
-    """The run that a model came of."""
-    kind, _, rest = source.partition(":/")
-    return rest.partition("/")[0] if kind == "runs" else registry.find(source).run_id
 
 
 def _halves(cutouts: Cutouts, seen: Objects | None) -> tuple[Rows, Rows, int | None]:

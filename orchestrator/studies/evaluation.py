@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.data.cutouts import Cutouts
+from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.finder import find, half
@@ -16,7 +16,7 @@ from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.learning.prevalence import Survey, corrected, survey
 from orchestrator.reports.reliability import survey_page
 from orchestrator.reports.scores import as_csv
-from orchestrator.tracking import artifacts, runs
+from orchestrator.tracking import artifacts, registry, runs
 from orchestrator.tracking.models import Model
 
 
@@ -33,6 +33,7 @@ class Evaluation:
         metrics: over the objects with a label; empty where there are not both classes.
         intervals: their confidence intervals, likewise.
         survey: what is seen at the share of lenses on the sky, where one was given and there are both classes.
+        seen: how many of the objects with a label the model was trained on; None where that is not on record.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Evaluation:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     survey: Survey | None
+    seen: int | None
 
 
 def evaluate(
@@ -64,6 +66,8 @@ def evaluate(
     """
     refuse_other_set(uri, model, cutouts)
     share = None if prevalence is None else share_of(uri, model)
+    labelled, trained = np.flatnonzero(cutouts.labels >= 0), _trained_on(source(uri, model))
+    seen = None if trained is None else int(np.isin(cutouts.content[labelled], trained.content).sum())
     run_id = runs.begin(experiment, "evaluation", f"{uri} on {cutouts.root.name}")
     with runs.running(run_id):
         logits, probabilities = find(model.finder, cutouts.pixels, device)
@@ -71,13 +75,31 @@ def evaluate(
         if prevalence is not None and share is not None:
             probabilities = corrected(probabilities, share, prevalence)
         runs.log_params(run_id, {"model": uri} | ({"prevalence": str(prevalence)} if prevalence else {}))
+        runs.log_params(run_id, {} if seen is None else {"seen_in_training": str(seen)})
         title, rows = f"{uri} on {cutouts.root.name}", np.arange(len(cutouts))
         metrics, found = log_scored(run_id, title, cutouts, rows, logits, probabilities, at_half)
         if metrics and prevalence is not None:
-            known = cutouts.labels >= 0
-            told = survey(cutouts.labels[known], logits[known], probabilities[known], prevalence)
+            told = survey(cutouts.labels[labelled], logits[labelled], probabilities[labelled], prevalence)
             artifacts.log_text(run_id, survey_page(title, told), "survey.html")
-    return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, probabilities, metrics, found, told)
+    return Evaluation(run_id, cutouts.ids, cutouts.labels, logits, probabilities, metrics, found, told, seen)
+
+
+def source(uri: str, model: Model) -> str:
+    """The URI of a model that no alias moves."""
+    return uri if uri.startswith("runs:/") else f"models:/{model.version}"
+
+
+def run_of(source: str) -> str:
+    """The run that a model came of."""
+    kind, _, rest = source.partition(":/")
+    return rest.partition("/")[0] if kind == "runs" else registry.find(source).run_id
+
+
+def _trained_on(source: str) -> Objects | None:
+    try:
+        return artifacts.objects(run_of(source), "trained_on.npz")
+    except TrackingError:  # its run was deleted, or the file is damaged
+        return None
 
 
 def refuse_other_set(uri: str, model: Model, cutouts: Cutouts) -> None:

@@ -184,6 +184,7 @@ def test_the_best_by_validation_becomes_champion_and_scores_a_folder(
     assert len(lines) == 201
     labels, logits = zip(*((int(line.split(",")[1]), float(line.split(",")[2])) for line in lines[1:]), strict=True)
     assert f"auc       {roc_auc_score(labels, logits):.4f}" in result.stdout
+    assert "Note: the model was trained on 160 of these objects" in result.stdout
 
 
 def test_what_a_model_sees_is_drawn_and_recorded(
@@ -215,6 +216,7 @@ def test_the_real_cutouts_are_scored(call: Call, inside: Path, challenge1: Path)
     result = call("evaluate", "--model", uri, "--data", str(challenge1 / "space"))
     assert "8 space cutouts" in result.stderr
     assert "tpr10" in result.stdout
+    assert "Note" not in result.stdout
 
 
 def test_both_stores_are_where_they_were_promised(inside: Path) -> None:

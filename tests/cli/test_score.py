@@ -102,3 +102,11 @@ def test_a_slash_at_the_end_makes_a_folder_with_the_rows_of_the_file(
     call(*command, f"{tmp_path}/dr3.1/", "--resume")
     refused = call(*command, f"{tmp_path}/dr3.1", expect=2).stderr
     assert "no kind of file '.1' (allowed: .parquet, .pq, .csv, NAME/ for a folder)" in refused
+
+
+def test_an_evaluation_says_where_it_is_not_known_what_the_model_was_trained_on(
+    scorer: tuple[Path, str], call: Call, tiny_space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scorer[0])
+    told = call("evaluate", "--model", scorer[1], "--data", str(tiny_space)).stdout
+    assert "Note: it is not on record what the model was trained on" in told
