@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 
 from orchestrator.data.cache import build, load
-from orchestrator.data.challenge import GROUND, SPACE, cutout_path
+from orchestrator.data.challenge import GROUND, SIZE, SPACE, cutout_path
 from orchestrator.data.cutouts import Cutouts
 from orchestrator.data.normalise import NORMALISATIONS, prepare
 from orchestrator.errors import DataError, Unreachable
+from orchestrator.learning.batches import Batches
+from orchestrator.learning.recipe import recipe
+from orchestrator.learning.training import begin, train
 from tests.faults import watching
 
 MakeSet = Callable[..., Path]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -54,6 +59,16 @@ def test_what_is_packed_is_what_astropy_reads_normalised(make_set: MakeSet, wher
     assert len(set(cutouts.content.tolist())) == 5
     assert not cutouts.masked.any()
     assert (cutouts.bad, cutouts.unlabelled, cutouts.missing, cutouts.incomplete) == ((), (), (), ())
+
+
+def test_a_training_of_what_is_packed_reads_no_file_of_the_set(make_set: MakeSet, where: Path) -> None:
+    root = make_set()
+    cutouts, rows = packed(root, where, "asinh"), np.arange(4)
+    shutil.rmtree(root)
+    asked = recipe({"architecture": "lens_flow", "epochs": 2, "batch_size": 2})
+    images = Batches(cutouts.pixels, cutouts.labels, rows, 2, CPU, asked.augment, asked.seed)
+    epochs = train(begin(asked, len(cutouts.set.bands), SIZE, CPU), images.epoch, 2, lambda _: {})
+    assert all(np.isfinite(epoch.loss) for epoch in epochs)
 
 
 def test_pixels_are_mapped_and_cannot_be_changed(make_set: MakeSet, where: Path) -> None:
