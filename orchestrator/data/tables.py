@@ -3,7 +3,7 @@
 CSV and its relatives   comma, tab, semicolon, | or spaces between cells; lines that begin with # are left out, but the
                         one above the first row may be the header; below it units and a line of dashes, as VizieR has
 ECSV, VOTable, FITS     with their units; nothing where a value is masked or stands for none
-Parquet                 of pyarrow, pandas or astropy
+Parquet                 of pyarrow, pandas or astropy, or a folder of such files
 
 All but Parquet may be compressed with gzip. Only the columns that are asked for are kept; text and
 Parquet can be read in pieces.
@@ -20,7 +20,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
@@ -98,6 +98,8 @@ class Table:
         Raises:
             DataError: it cannot be read, or holds no table.
         """
+        if path.is_dir():
+            return cls(path, *_folder(path))
         kind = kind_of(path)
         if kind == TEXT and (wanted := BINARY.get(Path(path.name.lower().removesuffix(".gz")).suffix)):
             raise DataError(f"{path}: not a {wanted} file, as its name says")
@@ -309,6 +311,28 @@ def _parquet(path: Path) -> Columns:
         raise _unreadable(path, error, "Parquet file") from None
     if b"table_meta_yaml" in (schema.metadata or {}):  # astropy's own, with units there, and masks in further columns
         return _astropy(path)
+    return names, read
+
+
+def _folder(path: Path) -> Columns:
+    """Parquet files with the same columns, one after the other in the order of their names."""
+    import pyarrow as pa
+
+    tables = [Table.open(each) for each in sorted(path.glob("*.parquet"))]
+    if not tables:
+        raise DataError(f"{path}: a folder without a Parquet file in it")
+    names = tables[0].names
+    if other := next((each for each in tables if each.names != names), None):
+        raise DataError(f"{other.path}: has other columns than {tables[0].path} beside it")
+
+    def read(places: Sequence[int], size: int | None) -> Iterator[list[Column]]:
+        pieces = (piece for each in tables for piece in each.pieces(places, size))
+        if size is not None:
+            yield from pieces
+            return
+        whole = zip(*pieces, strict=True)
+        yield [replace(each[0], path=path, values=pa.concat_arrays([piece.values for piece in each])) for each in whole]
+
     return names, read
 
 

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from orchestrator.data import scorelist
 from orchestrator.errors import DataError
 from orchestrator.reports import scorefile
 from orchestrator.reports.scorefile import Parts, best
@@ -92,6 +93,23 @@ def test_a_folder_holds_the_rows_of_the_file_and_opens_in_one_call(tmp_path: Pat
     assert best(tmp_path / "many", 40) == best(tmp_path / "one.parquet", 40)
     assert [each["rank"] for each in best(tmp_path / "many", 40)] == list(range(1, 41))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["many", "one.parquet"]
+
+
+def test_scores_in_a_folder_are_measured_as_those_in_a_file(tmp_path: Path) -> None:
+    scores = logits()
+    score(tmp_path / "one.parquet", scores, many=False)
+    score(tmp_path / "many", scores, many=True)
+    (tmp_path / "key.csv").write_text("ID,is_lens\n" + "".join(f"o{n},{n % 3 % 2}\n" for n in range(COUNT)))
+    one, many = (scorelist.read(tmp_path / name, "logit", key=tmp_path / "key.csv") for name in ("one.parquet", "many"))
+    assert many.ids == one.ids
+    np.testing.assert_array_equal(many.scores, one.scores)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="none: a folder without a Parquet file in it"):
+        scorelist.read(tmp_path / "none", "logit")
+    other = tmp_path / "many" / "t.parquet"
+    pyarrow.parquet.write_table(pa.table({"id": ["a"]}), other)
+    with pytest.raises(DataError, match=r"t\.parquet: has other columns than .*scores-00000\.parquet beside it"):
+        scorelist.read(tmp_path / "many", "logit")
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["file", "folder"])
