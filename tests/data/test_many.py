@@ -156,6 +156,24 @@ def test_the_pieces_of_a_column_are_the_column(name: str, size: int, tmp_path: P
     ]
 
 
+def test_each_chunk_of_a_stack_is_read_once(tmp_path: Path) -> None:
+    counter = Path("/proc/self/io")
+    if not counter.exists():
+        pytest.skip("this system does not count what a process reads")
+
+    def read() -> int:
+        return int(counter.read_text().split()[1])
+
+    images = np.random.default_rng(0).integers(0, 9, (450, SIZE, SIZE)).astype(np.float32)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("images", data=images, chunks=(450, 3, 20), compression="gzip", compression_opts=1)
+    source = sources.find(tmp_path / "s.h5", SPACE)
+    before = read()
+    for start in range(0, 450, 50):
+        np.testing.assert_array_equal(source.read(start, start + 50).flux[:, 0], images[start : start + 50])
+    assert read() - before < 1.2 * (tmp_path / "s.h5").stat().st_size
+
+
 def test_a_stack_or_list_of_many_is_no_more_python_objects_than_a_small_one(tmp_path: Path, small_blocks: int) -> None:
     def objects(count: int) -> int:
         with h5py.File(tmp_path / f"{count}.h5", "w") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from orchestrator.errors import DataError, one_of
 
 if TYPE_CHECKING:
     import h5py
+
+CACHE = 1 << 30
+"""Bytes of chunks, decompressed, that are kept at most."""
 
 
 class Beside(NamedTuple):
@@ -63,12 +67,14 @@ class Stack:
         """
         import h5py
 
-        found: dict[str, Any] = {}
         try:
+            with h5py.File(path, "r") as file:
+                images = _images(_datasets(file), units, path)
+                _check_shape(images, imaging, resize, path)
+                name, access = images.name.encode(), _access(images)
             file = h5py.File(path, "r")
-            file.visititems(lambda name, each: found.update({name: each}) if isinstance(each, h5py.Dataset) else None)
-            images = _images(found, units, path)
-            _check_shape(images, imaging, resize, path)
+            images = h5py.Dataset(h5py.h5d.open(file.id, name, access))  # whoever opens it first decides
+            found = _datasets(file)
             groups = list(_groups(found, images, path))
             ids = next((each for group in groups if (each := group(*IDS)) is not None), None)
             places = next((there for group in groups if (there := pairs(group))), [])
@@ -151,6 +157,31 @@ class Stack:
             for other in list(self._recent)[:-RECENT]:
                 self._recent.pop(other, None)
         return beside
+
+
+def _datasets(file: h5py.File) -> dict[str, Any]:
+    import h5py
+
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, each: found.update({name: each}) if isinstance(each, h5py.Dataset) else None)
+    return found
+
+
+def _access(images: h5py.Dataset) -> Any:
+    """How images are opened: with room for all chunks that hold a part of one, so that each is decompressed once.
+
+    HDF5 keeps a few MB by itself, and a chunk as h5py makes it holds a corner of thousands of images.
+    """
+    import h5py
+
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    if images.chunks:
+        count = math.prod(
+            -(-length // chunk) for length, chunk in zip(images.shape[1:], images.chunks[1:], strict=True)
+        )
+        size = count * math.prod(images.chunks) * images.dtype.itemsize
+        access.set_chunk_cache(100 * count + 1, min(2 * size, CACHE), 1)  # what was read to its end goes first
+    return access
 
 
 def _groups(found: dict[str, Any], images: h5py.Dataset, path: Path) -> Iterator[Callable[..., h5py.Dataset | None]]:
