@@ -39,6 +39,12 @@ def ctrl_c_is_heard() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def nothing_is_kept_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor taken from there; the processes that tests start are told, too."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def memory_is_kept() -> None:
     """As in every process that computes: trainings take less time."""
     keep_memory()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from orchestrator.data.sources import Source
 from orchestrator.data.sources.pieces import Row
+from orchestrator.errors import RecipeError, StudyError
+from orchestrator.learning import openvino
 from orchestrator.learning.batches import ahead
 from orchestrator.learning.finder import Scores
 from orchestrator.learning.inference import BATCH, evaluating
@@ -34,6 +36,13 @@ AHEAD = 2
 
 GPU_BATCH = 512
 """Cutouts at once on a GPU."""
+
+
+TORCH, OPENVINO = "torch", "openvino"
+"""What may compute."""
+
+LEAST = 2000
+"""Cutouts for which converting a model pays; with fewer, torch has scored them before."""
 
 
 class Batch(NamedTuple):
@@ -62,7 +71,47 @@ def at(model: Model, uri: str, prevalence: float | None) -> Model:
     return model._replace(finder=finder)  # type: ignore[arg-type] # it is called, and its graph not looked at
 
 
-def parts(model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str]) -> Parts:
+def computed(
+    model: Model, source: Source, device: torch.device, runtime: str | None, tell: Callable[[str], None]
+) -> tuple[Model, str]:
+    """The same model as it is computed fastest, and by what: OpenVINO where it is installed, and gives the same.
+
+    Args:
+        model: as loaded.
+        source: what is to be scored; the two are compared on its first cutouts.
+        device: a CPU, or torch computes.
+        runtime: TORCH or OPENVINO, if one was asked for; by default OpenVINO for `LEAST` cutouts or more.
+        tell: called with a line where OpenVINO would be used, and is not, since it gives something else.
+
+    Raises:
+        StudyError: OpenVINO was asked for, and is not there.
+        RecipeError: it was asked for, and gives something else.
+    """
+    version = openvino.version()
+    if runtime == OPENVINO and (device.type != "cpu" or version is None):
+        lacks = "computes on a CPU (--device cpu)" if version else "needs pip install 'lens-orchestrator[fast]'"
+        raise StudyError(f"--runtime openvino: {lacks}")
+    by_itself = runtime is None and device.type == "cpu" and version and len(source) >= LEAST
+    flux = _first(source) if runtime == OPENVINO or by_itself else None
+    if flux is None:
+        return model, TORCH
+    cores = torch.get_num_threads()
+    try:
+        engine = openvino.load(lambda: model.program, model.digest, cores, min(cores, WORKERS))
+        differs = openvino.difference(engine, model.finder, flux)
+        if not differs <= openvino.DIFFERENCE:
+            raise RecipeError(f"OpenVINO differs from the graph by {differs:.2g}, and may by {openvino.DIFFERENCE:g}")
+    except RecipeError as error:
+        if runtime:
+            raise
+        tell(f"{model.version}: {error}; torch scores instead")
+        return model, TORCH
+    return model._replace(finder=engine), f"{OPENVINO} {version}"  # type: ignore[arg-type] # it is only called
+
+
+def parts(
+    model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str], runtime: str = TORCH
+) -> Parts:
     """What the scores of a source are kept in; it tells apart all that makes a difference to them.
 
     Args:
@@ -71,13 +120,14 @@ def parts(model: Model, source: Source, device: torch.device, out: Path, setting
         device: two kinds of devices do not round alike.
         out: the file to write in the end.
         settings: how the source is read.
+        runtime: what computes on the device does not round alike either.
     """
     about = {
         "model": model.version,
         "digest of the model": model.digest,
         "digest of the data": source.digest(),
         "number of objects": len(source),
-        "device": device.type,
+        "device": device.type if runtime == TORCH else f"{device.type}, {runtime}",
         **settings,
     }
     return Parts(out, about, len(source), source.state)
@@ -154,6 +204,12 @@ def candidates(model: Model, source: Source, out: Path, count: int) -> str:
     rows = best(out, count)
     note = f"{len(rows):,} of {len(source):,} cutouts, scored with {model.version}; positions in degrees"
     return page(f"The best candidates of {out.name}", note, map(candidate, rows), model.set)
+
+
+def _first(source: Source) -> NDArray[np.float32] | None:
+    """The first cutouts that can be scored; None where there are none."""
+    pieces = (source.read(start, min(start + BATCH, len(source))) for start in range(0, len(source), BATCH))
+    return next((piece.flux for piece in pieces if len(piece.flux)), None)
 
 
 def _size(device: torch.device) -> int:

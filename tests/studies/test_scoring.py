@@ -14,17 +14,19 @@ import pyarrow.parquet
 import pytest
 import torch
 from astropy.io import fits
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 import architectures
 from orchestrator.data import scorelist, sources
 from orchestrator.data.challenge import SPACE, TRAINING_KEY, scan
 from orchestrator.data.fits import read_cutout
-from orchestrator.errors import DataError, TrackingError
-from orchestrator.learning.finder import Finder, find
+from orchestrator.errors import DataError, RecipeError, StudyError, TrackingError
+from orchestrator.learning import openvino, pt2
+from orchestrator.learning.finder import Finder, export, find
 from orchestrator.reports import scorefile
 from orchestrator.studies import scoring
-from orchestrator.tracking.models import Model
+from orchestrator.tracking.recorded import Model
 
 CPU = torch.device("cpu")
 
@@ -320,3 +322,71 @@ def test_probabilities_are_those_of_the_skys_share_of_lenses(model: Model, liste
     assert scoring.at(model, "finder", None) is model
     with pytest.raises(TrackingError, match="finder: it is not on record at what share"):
         scoring.at(model, "finder", 1e-3)
+
+
+@pytest.fixture
+def kept_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model with its graph, and a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    export(Finder(architectures.create("lens_flow", bands=1, hidden=8), "asinh"), 1, 101, tmp_path / "graph.pt2")
+    found = pt2.read(tmp_path / "graph.pt2", CPU)
+    return Model(found, SPACE, "finder/1", "digest", {}, (tmp_path / "graph.pt2").read_bytes())
+
+
+@pytest.mark.slow
+def test_openvino_scores_many_cutouts_and_another_runtime_does_not_go_on_with_them(
+    kept_graph: Model, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = listed.read_text().split()
+    listed.write_text("\n".join(["gone.fits"] * 70 + paths[70:170]))  # the first that can be scored are further on
+    source, told = sources.find(listed, SPACE), list[str]()
+
+    def scored(runtime: str | None, out: str, stop: int = 10**6) -> tuple[str, NDArray[np.float32]]:
+        model, by = scoring.computed(kept_graph, source, CPU, runtime, told.append)
+        kept = scoring.parts(model, source, CPU, tmp_path / out, {}, by)
+        with kept.opened(False, False):
+            list(islice(scoring.score(model, source, CPU, kept), stop))
+            if stop < 100:
+                return by, np.empty(0)
+            kept.finish()
+        return by, pyarrow.parquet.read_table(tmp_path / out)["logit"].to_numpy()
+
+    by, expected = scored(None, "torch.parquet")
+    assert by == "torch", "so few that converting does not pay"
+    monkeypatch.setattr(scoring, "LEAST", 170)
+    by, found = scored(None, "openvino.parquet")
+    assert by == f"openvino {openvino.version()}"
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+    assert not (found == expected).all(), "it is torch that computed"
+    about = pyarrow.parquet.read_schema(tmp_path / "openvino.parquet").metadata
+    assert f"cpu, {by}" in str(about)
+    scored(None, "cut.parquet", stop=4)  # a part is of three batches
+    with pytest.raises(DataError, match=r"another device \(cpu, openvino \S+, now cpu\); --overwrite begins anew"):
+        scored("torch", "cut.parquet")
+    scored(None, "cut.parquet")
+    assert (tmp_path / "cut.parquet").read_bytes() == (tmp_path / "openvino.parquet").read_bytes()
+    assert not told
+    monkeypatch.setattr(openvino, "DIFFERENCE", -1.0)
+    by, again = scored(None, "other.parquet")
+    assert by == "torch"
+    assert (again[~np.isnan(again)] == expected[~np.isnan(expected)]).all()
+    assert len(told) == 1
+    assert "finder/1: OpenVINO differs from the graph by" in told[0]
+    assert told[0].endswith("and may by -1; torch scores instead")
+    with pytest.raises(RecipeError, match="OpenVINO differs"):
+        scored("openvino", "asked.parquet")
+
+
+def test_openvino_is_asked_for_where_it_is(model: Model, listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sources.find(listed, SPACE)
+    with pytest.raises(StudyError, match=r"--runtime openvino: computes on a CPU \(--device cpu\)"):
+        scoring.computed(model, source, torch.device("cuda"), "openvino", print)
+    monkeypatch.setattr(openvino, "PACKAGE", "openvino-that-is-not-there")
+    with pytest.raises(StudyError, match=r"--runtime openvino: needs pip install 'lens-orchestrator\[fast\]'"):
+        scoring.computed(model, source, CPU, "openvino", print)
+    monkeypatch.setattr(scoring, "LEAST", 1)
+    assert scoring.computed(model, source, CPU, None, print) == (model, "torch")
+    listed.write_text("gone.fits")
+    monkeypatch.undo()
+    assert scoring.computed(model, sources.find(listed, SPACE), CPU, "openvino", print) == (model, "torch")
