@@ -1,4 +1,8 @@
-"""Runs a finder with OpenVINO, which is faster than torch on a processor, if it gives the same there."""
+"""Runs a finder with OpenVINO, which is faster than torch on a processor, if it gives the same there.
+
+What comes before all weights, the normalisation, stays with torch, which sorts and finds medians in a fraction of the
+time.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.export import ExportedProgram
+from torch import Tensor, fx
 
 from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
-from orchestrator.learning.finder import Scores, find
+from orchestrator.learning.finder import LARGEST, Scores, find
 from orchestrator.learning.onnx import DIFFERENCE, NAMES, SPELT
 
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["DIFFERENCE", "Engine", "difference", "load", "version"]
+__all__ = ["DIFFERENCE", "Engine", "difference", "load", "split", "version"]
+
+FORMAT = "1"
+"""Of what is kept: raise it when a graph is converted otherwise."""
 
 PACKAGE = "openvino"
 
@@ -36,13 +42,13 @@ TOOLS = "openvino.tools.ovc"
 
 
 class Engine:
-    """A finder as OpenVINO runs it: flux (n, bands, size, size) to scores as `finder.Finder` gives them.
+    """A finder that OpenVINO runs: flux (n, bands, size, size) to scores as `finder.Finder` gives them.
 
     Several threads may call it at once, each with any number of cutouts.
     """
 
-    def __init__(self, model: openvino.Model, threads: int, calls: int) -> None:
-        """Compile a graph for this processor, to compute with so many threads in so many calls at once."""
+    def __init__(self, intake: fx.GraphModule, model: openvino.Model, threads: int, calls: int) -> None:
+        """Compile what follows the intake for this processor: so many threads, and calls at once."""
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it
             "INFERENCE_NUM_THREADS": threads,
@@ -51,13 +57,14 @@ class Engine:
             "CPU_DENORMALS_OPTIMIZATION": True,  # see `devices.choose`
         }
         self._compiled = _library().Core().compile_model(model, "CPU", settings)
-        self._own = threading.local()
+        self._intake, self._own = intake, threading.local()
 
     def __call__(self, flux: Tensor) -> Scores:
         """Score cutouts on the CPU."""
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
-        found = self._own.request.infer([flux.contiguous().numpy()], share_inputs=True)
+        images = [each.contiguous().numpy() for each in self._intake(flux)]
+        found = self._own.request.infer(images, share_inputs=True)
         return {name: torch.from_numpy(found[place].copy()) for place, name in enumerate(NAMES)}
 
 
@@ -69,27 +76,49 @@ def version() -> str | None:
         return None
 
 
-def load(program: Callable[[], ExportedProgram], digest: str, threads: int, calls: int) -> Engine:
+def load(finder: fx.GraphModule, digest: str, shape: tuple[int, ...], threads: int, calls: int) -> Engine:
     """Convert a graph, or take what was made of it before out of the user's cache.
 
     Args:
-        program: gives it, on the CPU.
+        finder: as `pt2.read` reads it, on the CPU.
         digest: of its file; it tells it apart.
+        shape: of a cutout, (bands, size, size).
         threads: see `Engine`.
         calls: likewise.
 
     Raises:
         RecipeError: OpenVINO cannot convert it.
     """
-    kept = _folder() / f"{digest}-{version()}.openvino"
+    intake, rest = split(finder)
+    kept = _folder() / f"{digest}-{FORMAT}-{version()}.openvino"
     made = _kept(kept)
     if made is None:
         try:
-            made = _convert(program())
+            made = _convert(rest, intake(torch.zeros(2, *shape)))  # of one alone the number would be frozen
         except Exception as error:  # of many kinds, for what it has no rule for
             raise RecipeError(f"OpenVINO cannot convert it: {(str(error).splitlines() or [''])[0]}") from error
         _keep(kept, made)
-    return Engine(_library().Core().read_model(*made), threads, calls)
+    return Engine(intake, _library().Core().read_model(*made), threads, calls)
+
+
+def split(finder: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Part a graph into what needs no weights, which gives a tuple, and the rest, which takes what is in there."""
+    before: dict[fx.Node, fx.Node] = {}
+    after: dict[fx.Node, fx.Node] = {}
+    graphs = fx.Graph(), fx.Graph()
+    for node in finder.graph.nodes:
+        if node.op == "placeholder" or (
+            node.op == "call_function" and all(each in before for each in node.all_input_nodes)
+        ):
+            before[node] = graphs[0].node_copy(node, before.__getitem__)
+    between = [node for node in before if any(user not in before for user in node.users)]
+    graphs[0].output(tuple(before[node] for node in between))
+    for place, node in enumerate(between):
+        after[node] = graphs[1].placeholder(f"images_{place}")
+    for node in finder.graph.nodes:
+        if node not in before:
+            after[node] = graphs[1].node_copy(node, after.__getitem__)
+    return fx.GraphModule(finder, graphs[0]), fx.GraphModule(finder, graphs[1])
 
 
 def difference(engine: Engine, finder: Callable[[Tensor], Scores], flux: NDArray[np.float32]) -> float:
@@ -112,19 +141,21 @@ def _library() -> Any:
     return sys.modules[PACKAGE]
 
 
-def _convert(program: ExportedProgram) -> tuple[bytes, bytes]:
+def _convert(network: fx.GraphModule, example: tuple[Tensor, ...]) -> tuple[bytes, bytes]:
     """A graph as OpenVINO writes it: its operations as XML, and its weights."""
     library = _library()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
-    from torch.export import default_decompositions
+    from torch.export import Dim, default_decompositions
 
     known = set(ops_to_not_decompose())
     spellings = default_decompositions().items()  # type: ignore[no-untyped-call]
     table = {name: how for name, how in spellings if name not in known}
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    number = {0: Dim("n", min=1, max=LARGEST)}
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder, torch.no_grad():
         warnings.simplefilter("ignore")  # deprecations inside torch.export are not ours to mend
+        program = torch.export.export(network, example, dynamic_shapes=((number,) * len(example)))
         spelt = program.run_decompositions({**table, **SPELT}).module()
         decoder = TorchFXPythonDecoder(spelt, dynamic_shapes=True)  # which has to outlive what is made of it
         frontend = FrontEndManager().load_by_framework("pytorch")

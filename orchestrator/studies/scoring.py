@@ -97,7 +97,7 @@ def computed(
         return model, TORCH
     cores = torch.get_num_threads()
     try:
-        engine = openvino.load(lambda: model.program, model.digest, cores, min(cores, WORKERS))
+        engine = openvino.load(model.finder, model.digest, flux.shape[1:], cores, min(cores, WORKERS))
         differs = openvino.difference(engine, model.finder, flux)
         if not differs <= openvino.DIFFERENCE:
             raise RecipeError(f"OpenVINO differs from the graph by {differs:.2g}, and may by {openvino.DIFFERENCE:g}")

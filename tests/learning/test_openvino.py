@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.export import ExportedProgram
 
 import architectures
 from orchestrator.data.challenge import MASKED
@@ -48,16 +47,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lens-orchestrator"
 
 
-def never() -> ExportedProgram:
-    raise AssertionError("it was converted before")
-
-
 @pytest.mark.slow
 def test_scores_are_those_of_the_graph_and_what_was_made_is_kept_whole_or_made_anew(
-    graph: Path, flux: np.ndarray, cache: Path
+    graph: Path, flux: np.ndarray, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported, digest = pt2.read(graph, CPU), finder.digest(graph)
-    engine = openvino.load(lambda: pt2.load(graph, CPU), digest, 2, 2)
+    engine = openvino.load(exported, digest, (2, 101, 101), 2, 2)
     expected = np.stack(find(exported, flux, CPU))
     for count in (70, 64, 5, 1):
         found = np.stack(find(engine, flux[:count], CPU))
@@ -71,24 +66,30 @@ def test_scores_are_those_of_the_graph_and_what_was_made_is_kept_whole_or_made_a
     np.testing.assert_allclose(np.concatenate(parts), expected[0], atol=1e-4)
 
     (kept,) = cache.iterdir()
-    assert kept.name == f"{digest}-{openvino.version()}.openvino"
-    again = openvino.load(never, digest, 2, 2)
+    assert kept.name == f"{digest}-1-{openvino.version()}.openvino"
+    monkeypatch.setattr(openvino, "_convert", None)
+    again = openvino.load(exported, digest, (2, 101, 101), 2, 2)
     assert np.stack(find(again, flux, CPU)).tobytes() == np.stack(find(engine, flux, CPU)).tobytes()
     whole = kept.read_bytes()
     for torn in (whole[:-1], whole[:20], b"", bytes([whole[0] ^ 1]) + whole[1:], whole[:-9] + b"x" + whole[-8:]):
         kept.write_bytes(torn)
-        with pytest.raises(RecipeError, match="converted before"):
-            openvino.load(never, digest, 2, 2)
+        with pytest.raises(RecipeError, match="'NoneType' object is not callable"):  # converted again
+            openvino.load(exported, digest, (2, 101, 101), 2, 2)
 
 
-def test_what_cannot_be_converted_is_told_in_one_line_and_nothing_is_kept(cache: Path) -> None:
-    class Solves(torch.nn.Module):
-        def forward(self, flux: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.eigvalsh(flux)
+class Decomposed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = torch.nn.Parameter(torch.ones(1))
 
-    program = torch.export.export(Solves(), (torch.eye(3),))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvalsh(images[:, 0] * self.by)[:, 0]
+
+
+def test_what_cannot_be_converted_is_told_in_one_line_and_nothing_is_kept(cache: Path, tmp_path: Path) -> None:
+    finder.export(Finder(Decomposed(), "none"), 1, 9, tmp_path / "graph.pt2")
     with pytest.raises(RecipeError, match=r"^OpenVINO cannot convert it: .+") as refused:
-        openvino.load(lambda: program, "0", 1, 1)
+        openvino.load(pt2.read(tmp_path / "graph.pt2", CPU), "0", (1, 9, 9), 1, 1)
     assert "\n" not in str(refused.value)
     assert not cache.exists()
 
@@ -96,17 +97,21 @@ def test_what_cannot_be_converted_is_told_in_one_line_and_nothing_is_kept(cache:
 def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    finder.export(Finder(Mean(), "none"), 1, 101, tmp_path / "graph.pt2")
+    finder.export(Finder(Mean(), "none"), 1, 9, tmp_path / "graph.pt2")
     for _ in range(2):
-        engine = openvino.load(lambda: pt2.load(tmp_path / "graph.pt2", CPU), "0", 1, 1)
-        found = engine(torch.ones(3, 1, 101, 101))
-        torch.testing.assert_close(found["logit"], torch.ones(3))
-        torch.testing.assert_close(found["probability"], torch.ones(3).sigmoid())
+        engine = openvino.load(pt2.read(tmp_path / "graph.pt2", CPU), "0", (1, 9, 9), 1, 1)
+        found = engine(torch.ones(3, 1, 9, 9))
+        torch.testing.assert_close(found["logit"], torch.full((3,), 2.0))
+        torch.testing.assert_close(found["probability"], torch.full((3,), 2.0).sigmoid())
 
 
 class Mean(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = torch.nn.Parameter(torch.full((1,), 2.0))
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean((1, 2, 3))
+        return self.by * images.mean((1, 2, 3))
 
 
 def test_it_is_imported_without_what_tells_its_makers() -> None:
