@@ -8,7 +8,7 @@ OrchestratorError
 ├── StudyError              a study file, or what is stored of it, is wrong
 ├── TrackingError           a store is not what it should be, or holds no such run or model
 │   └── Refused             a store or a disk does not do what it is asked for, and will not later
-└── Unreachable             a store does not answer, or a disk is full or fails: it may work later
+└── Unreachable             a store does not answer, a disk is full or fails, a process was killed: it may work later
 """
 
 import errno
@@ -59,7 +59,7 @@ class Refused(TrackingError):
 
 
 class Unreachable(OrchestratorError):
-    """A store does not answer, or a disk is full: it may work later."""
+    """A store does not answer, a disk is full, or a process that takes part was killed: it may work later."""
 
 
 def first_line(error: BaseException) -> str:

@@ -33,6 +33,9 @@ from orchestrator.cli.progress import bar, epoch_line, open_set
 )
 @options.max_bad
 @options.device
+@click.option(
+    "--gpus", type=click.IntRange(1), default=1, help="How many train the network together, each a share of each batch."
+)
 @options.tracking_uri
 def train(
     model: str,
@@ -51,6 +54,7 @@ def train(
     hyperparameters: tuple[str, ...],
     max_bad: float,
     device: str | None,
+    gpus: int,
     tracking_uri: str | None,
 ) -> None:
     """Train one network, and record a row of results at each epoch count.
@@ -83,12 +87,12 @@ def train(
             "seed": options.whole("--seed", seed),
         }
     )
-    chosen = devices.choose(device)
+    chosen = devices.first_of(gpus, devices.choose(device))
     uri = leftovers.connect(tracking_uri)
     cutouts = {normalisation: open_set(data, normalisation, max_bad)}
     tested = {normalisation: open_set(test_data, normalisation, max_bad)} if test_data else None
     study = f"train-{cutouts[normalisation].set.name}"
-    bench = Bench(cutouts, tested, chosen, store.experiment(study), study)
+    bench = Bench(cutouts, tested, chosen, store.experiment(study), study, gpus)
     trainings = recipe.trainings(counts)
     done = 0
     with bar(f"Training {model} on {chosen}", sum(each.epochs for each, _ in trainings)) as say:

@@ -30,6 +30,7 @@ DRAWN = 4096
 """Images for which the augmentation is drawn at once: so many that the host's part costs little a batch, and no more,
 since of a million it would keep a GPU waiting before each epoch."""
 
+Part = TypeVar("Part", NDArray[np.int64], Tensor)
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 Examples = tuple[Tensor, Tensor]
@@ -46,16 +47,23 @@ class Batch:
         make: gives the images and labels of its parts; the same for all batches of a training, and does not make the
             host wait for the device.
         parts: what is this batch's own, on the device.
+        elsewhere: images of the batch that other processes train on.
     """
 
     make: Callable[..., Examples]
     parts: tuple[Tensor, ...]
+    elsewhere: int = 0
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.make(*self.parts))
 
     def __len__(self) -> int:
         return len(self.parts[0])
+
+    @property
+    def whole(self) -> int:
+        """Images of the batch, those elsewhere too."""
+        return len(self) + self.elsewhere
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Batches:
         seed: of order and augmentation.
         strength: of the augmentation.
         room: bytes that the cutouts may fill on the device; by default what `room_for_data` says.
+        rank: which of the processes that share each batch this is, from 0.
+        ranks: how many they are; order and augmentation of the whole are those of one alone.
 
     Raises:
         RecipeError: there are fewer than two rows, or a transformation is none.
@@ -89,6 +99,8 @@ class Batches:
     seed: int
     strength: float = 1.0
     room: int | None = None
+    rank: int = 0
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         ordered(self.augment)
@@ -101,14 +113,22 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of that epoch, each time the same."""
         order = self._rng(number, ORDER).permutation(len(self.rows))
-        parts = np.split(order, self._cuts())
-        moves = self._moves(number, [len(part) for part in parts]) if self.augment else repeat(())
+        counts = [len(part) for part in np.split(order, self._cuts())]
+        moves = self._moves(number, counts) if self.augment else repeat(())
+        make: Callable[..., Examples]
+        given: Iterable[tuple[Tensor, ...]]
         if self._resident is None:
-            read = ahead(self._read, parts, AHEAD)
-            yield from (Batch(_augmented, (*given, *how)) for given, how in zip(read, moves, strict=False))
+            make, given = _augmented, ahead(self._read, map(self._share, np.split(order, self._cuts())), AHEAD)
         else:
-            places = torch.split(self._on_device(torch.from_numpy(order)), [len(part) for part in parts])
-            yield from (Batch(self._pick, (where, *how)) for where, how in zip(places, moves, strict=False))
+            places = torch.split(self._on_device(torch.from_numpy(order)), counts)
+            make, given = self._pick, ((self._share(each),) for each in places)
+        for count, what, how in zip(counts, given, moves, strict=False):
+            parts = (*what, *map(self._share, how))
+            yield Batch(make, parts, count - len(parts[0]))
+
+    def _share(self, part: Part) -> Part:
+        """What of a whole batch's is for this process."""
+        return part[self.rank :: self.ranks]
 
     def _moves(self, epoch: int, counts: list[int]) -> Iterator[tuple[Tensor, ...]]:
         """How the images of each batch are augmented."""

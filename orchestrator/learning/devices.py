@@ -40,6 +40,22 @@ def choose(name: str | None = None) -> torch.device:
     return torch.device(name or there[0])
 
 
+def first_of(count: int, device: torch.device) -> torch.device:
+    """The first of so many GPUs that are to train together; of one alone the device that was chosen.
+
+    Raises:
+        RecipeError: there are not as many, or the device that was chosen is one of its own.
+    """
+    if count == 1:
+        return device
+    there = torch.cuda.device_count()
+    if count > there:
+        raise RecipeError(f"--gpus {count}: this machine has {there}")
+    if device != torch.device("cuda"):
+        raise RecipeError(f"--gpus {count} takes the first {count} GPUs, and no --device {device} beside")
+    return torch.device("cuda", 0)
+
+
 def keep_memory() -> None:
     """Have this process keep the memory that tensors leave, for those that follow, until it ends.
 

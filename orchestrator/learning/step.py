@@ -58,6 +58,7 @@ class Step:
         average: that follows the network; it has counted the step already.
         precision: of the forward pass, ``float32`` or ``bfloat16``.
         smoothing: of the labels, as the recipe's `label_smoothing`.
+        ranks: processes that share each batch; the network then takes the mean of their gradients.
         summed: the losses of all images since it was 0.
         right: images on the right side of 0.5 since it was 0.
     """
@@ -68,6 +69,7 @@ class Step:
     precision: str
     smoothing: float
     device: torch.device
+    ranks: int = 1
     summed: Tensor = field(init=False)
     right: Tensor = field(init=False)
 
@@ -80,13 +82,14 @@ class Step:
         with autocast(self.device, self.precision):
             logits: Tensor = self.network(images)
         logits = logits.float()
-        loss = binary_cross_entropy_with_logits(logits, labels + self.smoothing * (0.5 - labels))
+        targets = labels + self.smoothing * (0.5 - labels)
+        loss = binary_cross_entropy_with_logits(logits, targets, reduction="sum") / batch.whole
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.ranks).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         if self.average:
             self.average.follow(self.network)
-        self.summed += loss.detach() * len(labels)
+        self.summed += loss.detach() * batch.whole
         self.right += ((logits.detach() > 0) == (labels > 0.5)).sum()
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import architectures
 from orchestrator.data.whole import whole
@@ -57,6 +58,9 @@ class Training:
     device: torch.device
     epoch: int = 0
     average: Average | None = None
+    rank: int = 0
+    ranks: int = 1
+    """Which this process is of those that train together, and how many they are; `ranks.joined` sets them."""
 
 
 def begin(recipe: Recipe, bands: int, size: int, device: torch.device) -> Training:
@@ -128,13 +132,16 @@ def train(
     """
     recipe, device = training.recipe, training.device
     precision = resolve_precision(recipe.precision, device)
-    step = Step(training.network, training.optimiser, training.average, precision, recipe.label_smoothing, device)
-    take = Replayed(step) if replays(device) else step
+    network = training.network if training.ranks == 1 else DistributedDataParallel(training.network)
+    step = Step(
+        network, training.optimiser, training.average, precision, recipe.label_smoothing, device, training.ranks
+    )
+    take = Replayed(step) if replays(device) and training.ranks == 1 else step
     while training.epoch < until:
         number, start = training.epoch + 1, time.perf_counter()
         for group in training.optimiser.param_groups:
             _set_rate(group, learning_rate(recipe, number))
-        with _seeded(recipe.seed, number, DROPOUT, device), reproducible():
+        with _seeded(recipe.seed, number, DROPOUT, device, training.rank), reproducible():
             loss, accuracy = _one_epoch(training, step, take, batches(number))
         seconds = time.perf_counter() - start
         finite = torch.stack([each.isfinite().all() for each in training.network.state_dict().values()]).all()
@@ -158,7 +165,10 @@ def _one_epoch(
         if training.average:
             training.average.count()
         take(batch)
-        seen += len(batch)
+        seen += batch.whole
+    if training.ranks > 1:
+        distributed.all_reduce(step.summed)
+        distributed.all_reduce(step.right)
     return float(step.summed) / seen, float(step.right) / seen
 
 
@@ -256,9 +266,10 @@ def _unreadable(path: Path, error: Exception) -> RecipeError:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, purpose: int, device: torch.device) -> Iterator[None]:
+def _seeded(seed: int, epoch: int, purpose: int, device: torch.device, rank: int = 0) -> Iterator[None]:
     """Draw from a stream of its own, and leave the global one as it was."""
-    state = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
+    decides = [seed, epoch, purpose, *([rank] if rank else [])]
+    state = np.random.SeedSequence(decides).generate_state(1, np.uint64)[0]
     others = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
         torch.manual_seed(int(state))

@@ -24,6 +24,7 @@ class Bench:
         device: where to compute.
         experiment: identifier of the MLflow experiment.
         study: name of the study.
+        gpus: how many train one network together; `device` is then the first of them.
     """
 
     cutouts: Mapping[str, Cutouts]
@@ -31,6 +32,7 @@ class Bench:
     device: torch.device
     experiment: str
     study: str
+    gpus: int = 1
 
     @property
     def data_digest(self) -> str:

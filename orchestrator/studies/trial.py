@@ -23,6 +23,7 @@ from orchestrator.errors import DataError, RecipeError
 from orchestrator.learning.batches import Batches
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import cross_entropy, measure
+from orchestrator.learning.ranks import joined
 from orchestrator.learning.recipe import Recipe
 from orchestrator.learning.training import Epoch, Training, begin, restore, save, train
 from orchestrator.studies.bench import Bench
@@ -73,6 +74,7 @@ def run(
     Raises:
         RecipeError: the network does not take the cutouts, or diverges.
         DataError: the set has too few objects of a class.
+        Unreachable: a process that trains together with this one was killed.
     """
     with _alone(_checkpoint(recipe, bench), name):
         parts = _parts(recipe, bench, bench.cutouts[recipe.normalisation])
@@ -89,7 +91,8 @@ def run(
             if before is not None and (before.number == recipe.epochs or stop(before)):  # it was done before
                 yield before
             else:
-                yield from _epochs(trial, batches, recorded, stop)
+                with joined(training, batches, bench.gpus) as share:
+                    yield from _epochs(trial, share, recorded, stop)
             trial.attach()
         trial.clear()
 
