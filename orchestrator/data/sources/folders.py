@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from orchestrator.data.challenge import SETS, ImagingSet, files_below
-from orchestrator.data.sources.listing import SUFFIX, Listing, identifier, listed, stem
+from orchestrator.data.sources.listing import BLOCK, SUFFIX, Listing, identifier, listed, stem
 from orchestrator.errors import DataError
 
 
@@ -39,7 +39,8 @@ def folder(root: Path, imaging: ImagingSet) -> Listing:
             raise DataError(f"{path}: object {identifier(path, imaging)} stands in {paths[number]} too")
         paths[number] = path
     ids = sorted(objects, key=lambda each: (int(each) if each.isdecimal() else -1, each))
-    return Listing.of([listed([stem(each) for each in ids], [objects[each] for each in ids])])
+    blocks = (ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK))
+    return Listing.of(listed([stem(each) for each in some], [objects.pop(each) for each in some]) for some in blocks)
 
 
 def _wrong_set(where: Path, there: ImagingSet, wanted: ImagingSet) -> DataError:
