@@ -32,6 +32,13 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(name: str) ->
         devices.choose(name)
 
 
+def test_more_gpus_than_there_are_do_not_train_together() -> None:
+    there = torch.cuda.device_count()
+    assert devices.first_of(1, CPU) == CPU
+    with pytest.raises(RecipeError, match=f"--gpus {there + 2}: this machine has {there}"):
+        devices.first_of(there + 2, devices.choose())
+
+
 def test_a_machine_is_described_in_words() -> None:
     described = devices.describe(CPU)
     assert set(described) == {"device", "processor", "cores", "memory", "system"}
