@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Be content where --out is there, made of the same model and files.")
 @options.engine
 @options.address
-@options.device
+@click.option("--device", metavar="NAME", help="cuda, mps, cpu, or all: every GPU.  [default: the best there is]")
 @click.option(
     "--runtime",
     type=click.Choice(["torch", "openvino"]),
@@ -88,7 +88,8 @@ def score(
         from orchestrator.studies import cluster, cluster_scoring
 
         share = cluster.share_out(nodes, None if any(node.gpus for node in nodes) else len(nodes), None)
-    chosen = devices.choose("cpu" if share else device)  # the nodes' own are used
+    several = devices.every() if device == "all" else [devices.choose("cpu" if share else device)]  # or the nodes' own
+    chosen = several[0]
     uri, loaded = "", None if share else direct.load(model, chosen, tracking_uri)
     if loaded is None:
         from orchestrator.tracking import models, store
@@ -99,6 +100,7 @@ def score(
     source = sources.find(data, loaded.set, units, resize=resize)
     tell = functools.partial(click.echo, err=True)
     scorers = torch.device("cuda") if share and share.gpus else chosen
+    others = [(scoring.at(loaded.on(each), model, prevalence), each) for each in several[1:]]
     loaded, runtime = scoring.computed(loaded, source, chosen, scoring.TORCH if share else runtime, tell)
     loaded = scoring.at(loaded, model, prevalence)
     settings = {"hdu": hdu or "", "resize": str(resize), "prevalence": str(prevalence)}
@@ -106,7 +108,7 @@ def score(
     kept = replace(kept, many=out.endswith(("/", os.sep)))
     with kept.opened(overwrite, resume) as begun:
         if begun:
-            progress = scoring.score(loaded, source, chosen, kept)
+            progress = scoring.score(loaded, source, chosen, kept, others)
             if share is not None:
                 order = cluster_scoring.Order(
                     model, uri, data, units, resize, prevalence, (loaded.digest, source.digest())

@@ -23,6 +23,10 @@ class Isolated:
         self._lock = threading.Lock()
         self._end: Connection | None = None
 
+    def __reduce__(self) -> tuple[type[Isolated], tuple[()]]:
+        """Each process has one of its own."""
+        return Isolated, ()
+
     def read_frames(self, path: Path, units: Sequence[Unit], any_size: bool, planes: Sequence[str] = ()) -> list[Frame]:
         """Like `fits.read_frames`, of tile-compressed images too.
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TypeVar
@@ -32,27 +33,42 @@ def spread(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int 
     if workers <= 1:
         yield from map(function, jobs)
         return
-    # Fresh processes: a fork would copy whatever threads the caller has running.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent)
+    processes = pool(workers)
     try:
-        yield from _submit(pool, function, jobs)
+        with unheard():
+            results = processes.map(function, jobs)
+        yield from results
     except BrokenProcessPool:
         raise DataError(f"one of {workers} processes was killed; is there memory enough for so many?") from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        processes.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """Start the processes deaf to Ctrl-C, which reaches the whole group: this process answers for all."""
+def pool(workers: int, prepare: Callable[..., object] = tuple, given: tuple[object, ...] = ()) -> ProcessPoolExecutor:
+    """Processes that end with this one; they start, one by one, when they are given work, which `unheard` is for.
+
+    Args:
+        workers: how many.
+        prepare: called in each when it starts; of a module.
+        given: what with.
+    """
+    # Fresh processes: a fork would copy whatever threads the caller has running.
+    return ProcessPoolExecutor(workers, get_context("spawn"), _begin, (prepare, given))
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Start processes deaf to Ctrl-C meanwhile, which reaches the whole group: this process answers for all."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.map(function, jobs)
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _follow_parent() -> None:
+def _begin(prepare: Callable[..., object], given: tuple[object, ...]) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
+    prepare(*given)
 
 
 def _end_with_parent() -> None:

@@ -56,6 +56,18 @@ def first_of(count: int, device: torch.device) -> torch.device:
     return torch.device("cuda", 0)
 
 
+def every() -> list[torch.device]:
+    """All GPUs of this machine, for this process to compute on.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    choose()
+    if not torch.cuda.is_available():
+        raise RecipeError("--device all: no CUDA GPU is here (allowed: --device cpu)")
+    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+
+
 def keep_memory() -> None:
     """Have this process keep the memory that tensors leave, for those that follow, until it ends.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orchestrator.data.readers import AVAILABLE, Readers
 from orchestrator.data.sources import Source
-from orchestrator.data.sources.pieces import Row
+from orchestrator.data.sources.files import Files
+from orchestrator.data.sources.pieces import Piece, Row
 from orchestrator.errors import RecipeError, StudyError
 from orchestrator.learning import openvino
 from orchestrator.learning.batches import ahead
@@ -40,6 +43,9 @@ GPU_BATCH = 512
 
 TORCH, OPENVINO = "torch", "openvino"
 """What may compute."""
+
+MANY = 20_000
+"""Cutouts for which starting processes that read pays."""
 
 LEAST = 2000
 """Cutouts for which converting a model pays; with fewer, torch has scored them before."""
@@ -133,8 +139,18 @@ def parts(
     return Parts(out, about, len(source), source.state)
 
 
-def score(model: Model, source: Source, device: torch.device, kept: Parts) -> Iterator[int]:
-    """Score what is missing, part by part; yields how many objects are done."""
+def score(
+    model: Model, source: Source, device: torch.device, kept: Parts, others: Sequence[tuple[Model, torch.device]] = ()
+) -> Iterator[int]:
+    """Score what is missing, part by part; yields how many objects are done.
+
+    Args:
+        model: as loaded.
+        source: what is scored.
+        device: where the model is.
+        kept: where its scores go.
+        others: the same model on further devices of that kind.
+    """
     missing = kept.missing()
     done = len(source) - sum(map(len, missing))
     yield done
@@ -145,7 +161,7 @@ def score(model: Model, source: Source, device: torch.device, kept: Parts) -> It
             states[part] = kept.state_of(part)  # before its first file is read
             yield part
 
-    batches = scored(model, source, device, noted())
+    batches = scored(model, source, device, noted(), others)
     for part in missing:
         found: list[Batch] = []
         for batch in islice(batches, len(part[:: _size(device)])):
@@ -155,24 +171,54 @@ def score(model: Model, source: Source, device: torch.device, kept: Parts) -> It
         kept.write(part, columns(found), states[part])
 
 
-def scored(model: Model, source: Source, device: torch.device, parts: Iterable[range]) -> Iterator[Batch]:
-    """Read and score some parts of a source, in batches that begin anew with each part."""
-    size = _size(device)
+def scored(
+    model: Model,
+    source: Source,
+    device: torch.device,
+    parts: Iterable[range],
+    others: Sequence[tuple[Model, torch.device]] = (),
+) -> Iterator[Batch]:
+    """Read and score some parts of a source, in batches that begin anew with each part, and in their order.
+
+    Raises:
+        DataError: a process that reads was killed.
+    """
+    size, cores = _size(device), torch.get_num_threads()
     batches = (range(start, min(start + size, part.stop)) for part in parts for start in part[::size])
+    workers = min(cores, WORKERS)
+    free: SimpleQueue[tuple[Model, torch.device]] = SimpleQueue()  # a batch goes to the device that is free next
+    for each in ((model, device), *others) * workers:
+        free.put(each)
+
+    def compute(flux: NDArray[np.float32]) -> NDArray[np.float32]:
+        scorer, place = free.get()
+        try:
+            found = scorer.finder(_on(place, torch.from_numpy(flux)))
+            both: NDArray[np.float32] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
+            return both
+        finally:
+            free.put((scorer, place))
 
     def read_and_score(batch: range) -> Batch:
-        piece = source.read(batch.start, batch.stop)
-        scores = np.full((2, len(batch)), np.nan, np.float32)
-        if piece.good.any():
-            with torch.inference_mode():
-                found = model.finder(torch.from_numpy(piece.flux).to(device))
-                scores[:, piece.good] = torch.stack([found["logit"], found["probability"]]).cpu().numpy()
-        return Batch(piece.rows, scores)
+        with read(batch.start, batch.stop) as piece, torch.inference_mode():
+            scores = np.full((2, len(batch)), np.nan, np.float32)
+            if piece.good.any():
+                scores[:, piece.good] = compute(piece.flux)
+            return Batch(piece.rows, scores)
 
-    cores = torch.get_num_threads()
-    workers = min(cores, WORKERS)
-    with evaluating(model.finder), _threads(cores // workers):
-        yield from ahead(read_and_score, batches, AHEAD * workers, workers)
+    with ExitStack() as stack:
+        for scorer in (model, *(other for other, _ in others)):
+            stack.enter_context(evaluating(scorer.finder))
+        stack.enter_context(_threads(cores // workers))
+        threads = workers * (1 + len(others))
+        count = _readers(source, device, cores)
+        if count and isinstance(source, Files):
+            threads += count
+            readers = stack.enter_context(closing(Readers(source, count, size, threads)))
+            read: Callable[[int, int], AbstractContextManager[Piece]] = readers.read
+        else:
+            read = lambda start, stop: nullcontext(source.read(start, stop))  # noqa: E731
+        yield from ahead(read_and_score, batches, AHEAD * threads, threads)
 
 
 def columns(batches: Sequence[Batch]) -> dict[str, Any]:
@@ -210,6 +256,18 @@ def _first(source: Source) -> NDArray[np.float32] | None:
     """The first cutouts that can be scored; None where there are none."""
     pieces = (source.read(start, min(start + BATCH, len(source))) for start in range(0, len(source), BATCH))
     return next((piece.flux for piece in pieces if len(piece.flux)), None)
+
+
+def _readers(source: Source, device: torch.device, cores: int) -> int:
+    """How many processes read; none where few threads keep all cores busy, or where there is little to read."""
+    if not AVAILABLE or cores <= WORKERS or len(source) < MANY:
+        return 0
+    return cores // 4 if device.type == "cpu" else cores  # a network takes three times as long as reading, and more
+
+
+def _on(device: torch.device, flux: Tensor) -> Tensor:
+    """Copied to a GPU from memory that it reads by itself, while threads go on."""
+    return flux.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else flux.to(device)
 
 
 def _size(device: torch.device) -> int:

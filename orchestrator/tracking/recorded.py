@@ -39,6 +39,10 @@ class Model(NamedTuple):
     about: Mapping[str, Any]
     graph: bytes
 
+    def on(self, device: torch.device) -> Model:
+        """The same on another device, beside this one."""
+        return self._replace(finder=pt2.read(BytesIO(self.graph), device))
+
     @property
     def program(self) -> ExportedProgram:
         """The graph as it was exported, for those who look into it, where the finder is."""

@@ -138,3 +138,11 @@ def test_every_wish_about_memory_is_one_that_glibc_grants() -> None:
     )
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "{1}"
+
+
+def test_all_devices_are_the_gpus_of_this_machine() -> None:
+    if torch.cuda.is_available():
+        assert devices.every() == [torch.device("cuda", n) for n in range(torch.cuda.device_count())]
+    else:
+        with pytest.raises(RecipeError, match=r"--device all: no CUDA GPU is here \(allowed: --device cpu\)"):
+            devices.every()

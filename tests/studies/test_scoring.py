@@ -390,3 +390,31 @@ def test_openvino_is_asked_for_where_it_is(model: Model, listed: Path, monkeypat
     listed.write_text("gone.fits")
     monkeypatch.undo()
     assert scoring.computed(model, sources.find(listed, SPACE), CPU, "openvino", print) == (model, "torch")
+
+
+def test_batches_are_shared_out_over_devices_and_come_in_order(
+    kept_graph: Model, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, used = sources.find(listed, SPACE), set[int]()
+
+    def noting(number: int) -> Model:
+        copy = kept_graph.on(CPU)
+        assert copy.finder is not kept_graph.finder
+
+        def finder(flux: torch.Tensor) -> dict[str, torch.Tensor]:
+            used.add(number)
+            return copy.finder(flux)
+
+        return copy._replace(finder=finder)  # type: ignore[arg-type]
+
+    several = [(noting(number), CPU) for number in range(3)]
+    one = list(scoring.scored(kept_graph, source, CPU, [range(64, 400)]))
+    monkeypatch.setattr(scoring, "MANY", 1)
+    monkeypatch.setattr(scoring, "WORKERS", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)  # as where there are more cores: two processes read
+    assert scoring._readers(source, CPU, 8) == 2
+    shared = list(scoring.scored(several[0][0], source, CPU, [range(64, 400)], several[1:]))
+    assert used == {0, 1, 2}
+    assert [[row.id for row in batch.rows] for batch in shared] == [[row.id for row in batch.rows] for batch in one]
+    for found, expected in zip(shared, one, strict=True):
+        np.testing.assert_array_equal(found.scores, expected.scores)

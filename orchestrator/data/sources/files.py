@@ -51,8 +51,12 @@ class Files:
 
     def read(self, start: int, stop: int) -> Piece:
         """Read some of the objects."""
+        return self.read_entries(self.listing.entries(start, stop))
+
+    def read_entries(self, entries: Sequence[Entry]) -> Piece:
+        """Read objects, listed here or elsewhere."""
         rows, images = [], []
-        for entry in self.listing.entries(start, stop):
+        for entry in entries:
             row = Row(shown(entry.id), shown(";".join(each or "" for each in entry.paths)), *entry.position)
             rows.append(row)
             try:
