@@ -291,8 +291,8 @@ def _parquet(path: Path) -> Columns:
             size = None  # whether they are whole numbers is told by all of them
         first = 0
         try:
-            # Not read_table, which takes a folder named key=value for a column.
-            with pyarrow.parquet.ParquetFile(path) as file:
+            # Not read_table, which takes a folder named key=value for a column; a buffer keeps all that was read.
+            with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
                 tables = (
                     file.iter_batches(size, columns=wanted)
                     if size and file.metadata.num_rows > size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from orchestrator.data import scorelist
 from orchestrator.errors import DataError
 from orchestrator.reports import scorefile
 from orchestrator.reports.scorefile import Parts, best
+from tests.faults import Killed, watching
 
 COUNT = 634
 SPECIAL = np.array(
@@ -175,6 +178,41 @@ def test_a_folder_of_scores_is_replaced_when_asked_and_no_other_folder_ever(tmp_
     score(tmp_path / "s.parquet", scores, many=True)
     with pytest.raises(DataError, match=r"s\.parquet: a folder \(one of scores is called .*s\.parquet/\)"):
         score(tmp_path / "s.parquet", scores, many=False, overwrite=True)
+
+
+@pytest.mark.slow
+def test_wherever_the_end_is_cut_off_a_folder_is_whole_or_comes_with_the_next_command(tmp_path: Path) -> None:
+    scores, out = logits()[:210], tmp_path / "scores"
+
+    def content() -> dict[str, bytes]:
+        return {each.name: each.read_bytes() for each in out.iterdir()} if out.exists() else {}
+
+    def begun() -> Parts:
+        """The scores of before are there, and all parts of those that replace them."""
+        shutil.rmtree(out, ignore_errors=True)
+        score(out, -scores, many=True)
+        return parts(out, scores, many=True, state="new")
+
+    kept = begun()
+    before = content()
+    with kept.opened(True, False), watching() as watch:
+        write(kept, scores)
+        watch.places.clear()
+        kept.finish()
+    after = content()
+    assert len(watch.places) > 8
+    for place in range(len(watch.places)):
+        kept = begun()
+        with kept.opened(True, False):
+            write(kept, scores)
+            with contextlib.suppress(Killed), watching(place, "killed"):
+                kept.finish()
+        assert content() in (before, after, {})
+        with kept.opened(True, False):
+            write(kept, scores)
+            kept.finish()
+        assert content() == after
+        assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.slow
