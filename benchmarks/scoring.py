@@ -1,4 +1,12 @@
-"""Cutouts a second from files to the ranked file, against what the finder alone reaches at the same batch."""
+"""Cutouts a second from FITS files to the ranked file, beside the loop one would write and the finder alone.
+
+    .venv/bin/python benchmarks/scoring.py [network …] [--sets space] [--seconds 3] [--repeats 3]
+
+That loop opens each file with astropy, normalises it with astropy's ZScale, and has a DataLoader and float32; it stops
+at the scores, where the program judges each cutout, finds its position and writes a ranked file, too. All take turns in
+one process, with all cores. CPU seconds of all threads are told where other work beside makes those of the clock say
+little.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +14,32 @@ import argparse
 import os
 import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from _machine import seconds, show
+from _machine import show
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 import architectures
 from orchestrator.data import sources
 from orchestrator.data.challenge import SETS, ImagingSet
 from orchestrator.data.simulation import simulate
+from orchestrator.learning import devices, pt2
 from orchestrator.learning import finder as finders
-from orchestrator.learning import pt2
 from orchestrator.learning.finder import Finder
 from orchestrator.learning.inference import BATCH, evaluating
 from orchestrator.studies import scoring
 from orchestrator.tracking.recorded import Model
 
 CPU = torch.device("cpu")
-FILES, REPEATS, LEAST = 200, 5, 6
-"""Different cutouts, repeats, and seconds that a repeat takes at least, by about."""
+FILES = 200
+"""Different cutouts."""
+
+PLAIN = "plain loop"
 
 
 def exported(name: str, imaging: ImagingSet, place: Path, device: torch.device = CPU) -> Model:
@@ -33,59 +48,116 @@ def exported(name: str, imaging: ImagingSet, place: Path, device: torch.device =
     path = place / "finder.pt2"
     bands = len(imaging.bands)
     finders.export(Finder(architectures.create(name, bands=bands), "zscale"), bands, 101, path)
-    return Model(pt2.read(path, device), imaging, name, "", {}, path.read_bytes())
+    return Model(pt2.read(path, device), imaging, name, finders.digest(path), {}, path.read_bytes())
 
 
-def measure(name: str, imaging: ImagingSet, root: Path, place: Path) -> list[str]:
-    """One row of the table."""
-    model, device = exported(name, imaging, place), CPU
-    paths = [entry.paths for entry in sources.find(root, imaging).listing.entries(0, FILES)]  # type: ignore[union-attr]
-    lines = [" ".join(map(str, each)) for each in paths]
-    flux = torch.from_numpy(sources.find(root, imaging).read(0, BATCH).flux)
+class Opened(Dataset[Tensor]):
+    """Cutouts as one would read them."""
 
-    def alone(batches: int) -> None:
-        with evaluating(model.finder), torch.inference_mode():
+    def __init__(self, paths: list[tuple[str, ...]]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> Tensor:
+        from astropy.io import fits
+        from astropy.visualization import ZScaleInterval
+
+        return torch.from_numpy(
+            np.stack([ZScaleInterval()(fits.getdata(path)).astype(np.float32) for path in self.paths[number]])
+        )
+
+
+def ways(name: str, imaging: ImagingSet, root: Path, place: Path) -> dict[str, Callable[[int], object]]:
+    """What is compared; each scores so many batches."""
+    model = exported(name, imaging, place)
+    source = sources.find(root, imaging)
+    fast, _ = scoring.computed(model, source, CPU, scoring.OPENVINO, print)
+    paths = [each.paths for each in source.listing.entries(0, FILES)]  # type: ignore[union-attr]
+    flux = torch.from_numpy(source.read(0, BATCH).flux)
+    network = architectures.create(name, bands=len(imaging.bands)).eval()
+
+    def plain(batches: int) -> None:
+        with torch.inference_mode():
+            for images in DataLoader(Opened((paths * batches)[: batches * BATCH]), batch_size=BATCH):  # type: ignore[arg-type]
+                network(images).sigmoid().numpy()
+
+    def alone(finder: Callable[[Tensor], object], batches: int) -> None:
+        with evaluating(finder), torch.inference_mode():
             for _ in range(batches):
-                model.finder(flux)
+                finder(flux)
 
-    def everything(listed: Path) -> None:
-        source = sources.find(listed, imaging)
-        kept = scoring.parts(model, source, device, place / "scores.parquet", {})
+    def everything(used: Model, batches: int) -> None:
+        listed = place / "list.txt"
+        lines = [" ".join(map(str, each)) for each in paths]
+        listed.write_text("\n".join((lines * batches)[: batches * BATCH]))
+        found = sources.find(listed, imaging)
+        kept = scoring.parts(used, found, CPU, place / "scores.parquet", {})
         with kept.opened(overwrite=True, resume=False):
-            for _ in scoring.score(model, source, device, kept):
+            for _ in scoring.score(used, found, CPU, kept):
                 pass
             kept.finish()
 
-    alone(2)
-    batches = max(4, round(LEAST / seconds(lambda: alone(2)) * 2))
-    count = batches * BATCH
-    listed = place / "list.txt"
-    listed.write_text("\n".join((lines * (count // len(lines) + 1))[:count]))
-    pairs = [(seconds(lambda: alone(batches)), seconds(lambda: everything(listed))) for _ in range(REPEATS)]
-    network, whole = (count / statistics.median(times) for times in zip(*pairs, strict=True))
-    ratio = statistics.median(first / second for first, second in pairs)
-    fastest = count / min(second for _, second in pairs)
-    return [name, imaging.name, f"{network:,.0f}", f"{whole:,.0f}", f"{fastest:,.0f}", f"{ratio:.0%}"]
+    return {
+        PLAIN: plain,
+        "finder alone": lambda batches: alone(model.finder, batches),
+        "end to end": lambda batches: everything(model, batches),
+        "finder alone, OpenVINO": lambda batches: alone(fast.finder, batches),
+        "end to end, OpenVINO": lambda batches: everything(fast, batches),
+    }
+
+
+def measure(
+    compared: dict[str, Callable[[int], object]], least: float, repeats: int, clock: Callable[[], float]
+) -> list[str]:
+    """Cells of a row: images a second of each, and by how much those of the program exceed the plain loop's."""
+    taken: dict[str, list[float]] = {way: [] for way in compared}
+    counts = {}
+    for way, work in compared.items():
+        work(2)
+        begin = clock()
+        work(2)
+        counts[way] = max(2, round(2 * least / (clock() - begin)))
+    for _ in range(repeats):
+        for way, work in compared.items():
+            begin = clock()
+            work(counts[way])
+            taken[way].append((clock() - begin) / counts[way] / BATCH)
+    cells = [f"{1 / statistics.median(taken[way]):,.0f}" for way in compared]
+    for way in ("end to end", "end to end, OpenVINO"):
+        pairs = zip(taken[PLAIN], taken[way], strict=True)
+        cells.append(f"{statistics.median(first / second for first, second in pairs):.2f}")
+    return cells
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=architectures.names(), help="default: all")
-    names = parser.parse_args().networks
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--seconds", type=float, default=3, help="that each takes in a turn, by about")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds")
+    asked = parser.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    rows = []
+    devices.choose("cpu")
+    clock = time.process_time if asked.cpu else time.perf_counter
+    rows, compared = [], dict[str, Callable[[int], object]]()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
         place = Path(folder)
-        for imaging in SETS.values():
+        for imaging in (SETS[name] for name in asked.sets):
             root = place / imaging.name
             for _ in simulate(root, imaging, FILES, 1):
                 pass
-            rows += [measure(name, imaging, root, place) for name in names]
+            for name in asked.networks:
+                compared = ways(name, imaging, root, place)
+                rows.append([name, imaging.name, *measure(compared, asked.seconds, asked.repeats, clock)])
     show(
-        f"Scoring from files to Parquet, batches of {BATCH} on the CPU, alternating, median of {REPEATS};"
-        " held: 90 % of the finder alone (lens_flow: 3,000 Space cutouts a second)",
-        ["network", "set", "finder alone, images a second", "end to end", "fastest", "ratio, median of pairs"],
+        f"Scoring from FITS files to Parquet on the CPU, batches of {BATCH}, {torch.get_num_threads()} threads: images"
+        f" a {'CPU ' if asked.cpu else ''}second, medians of {asked.repeats} turns",
+        ["network", "set", *compared, "end to end / plain", "OpenVINO / plain"],
         rows,
     )
 

@@ -259,3 +259,18 @@ def test_a_changed_graph_is_refused_without_mlflow_too(run: str, folder: Path, m
         assert told[0] == told[1]
     finally:
         graph.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_a_scoring_of_a_model_beside_its_store_imports_nothing_heavy_but_torch(
+    run: str, tiny_space: Path, tmp_path: Path
+) -> None:
+    command = ["score", "--model", f"runs:/{run}/model", "--data", str(tiny_space), "--out", str(tmp_path / "s.csv"),
+               "--device", "cpu", "--tracking-uri", mlflow.get_tracking_uri()]  # fmt: skip
+    code = (
+        f"import sys; from orchestrator.cli import main; main({command}, standalone_mode=False);"
+        "print({'mlflow', 'sqlalchemy', 'alembic', 'optuna', 'sympy', 'scipy', 'openvino'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.splitlines()[0] == "40 cutouts, 40 of them scored"
+    assert told.stdout.splitlines()[-1] == "set()"
