@@ -330,8 +330,15 @@ def _folder(path: Path) -> Columns:
         if size is not None:
             yield from pieces
             return
-        whole = zip(*pieces, strict=True)
-        yield [replace(each[0], path=path, values=pa.concat_arrays([piece.values for piece in each])) for each in whole]
+        try:
+            whole = [
+                (each[0], pa.concat_arrays([piece.values for piece in each])) for each in zip(*pieces, strict=True)
+            ]
+        except pa.ArrowInvalid:
+            raise DataError(
+                f"{path}: files in which a column holds text and numbers, or two kinds of numbers"
+            ) from None
+        yield [replace(first, path=path, values=values) for first, values in whole]
 
     return names, read
 

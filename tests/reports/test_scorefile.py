@@ -110,9 +110,13 @@ def test_scores_in_a_folder_are_measured_as_those_in_a_file(tmp_path: Path) -> N
     with pytest.raises(DataError, match="none: a folder without a Parquet file in it"):
         scorelist.read(tmp_path / "none", "logit")
     other = tmp_path / "many" / "t.parquet"
-    pyarrow.parquet.write_table(pa.table({"id": ["a"]}), other)
-    with pytest.raises(DataError, match=r"t\.parquet: has other columns than .*scores-00000\.parquet beside it"):
-        scorelist.read(tmp_path / "many", "logit")
+    for columns_of_it, told in (
+        ({"id": ["a"]}, r"t\.parquet: has other columns than .*scores-00000\.parquet beside it"),
+        ({key: ["1"] for key in pandas.read_parquet(tmp_path / "one.parquet")}, "many: files in which a column"),
+    ):
+        pyarrow.parquet.write_table(pa.table(columns_of_it), other)
+        with pytest.raises(DataError, match=told):
+            scorelist.read(tmp_path / "many", "logit")
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["file", "folder"])
