@@ -173,7 +173,8 @@ class _Trial:
         rows = self.bench.tested_rows(self.recipe, self.parts)
         artifacts.log_objects(self.run_id, "trained_on.npz", self.cutouts.objects(trained))
         artifacts.log_objects(self.run_id, "tested_on.npz", tested.objects(rows))
-        runs.log_training(self.run_id, self.recipe, self.cutouts, tested, self.bench.device, extends)
+        bench = self.bench
+        runs.log_training(self.run_id, self.recipe, self.cutouts, tested, bench.device, bench.gpus, extends)
 
     def again(self, recorded: int) -> Epoch | None:
         """The epoch that it was at before, with its row, which may be what could not be recorded; None of none."""

@@ -104,7 +104,13 @@ def delete(run_id: str) -> None:
 
 
 def log_training(
-    run_id: str, recipe: Recipe, cutouts: Cutouts, tested: Cutouts, device: torch.device, extends: str | None
+    run_id: str,
+    recipe: Recipe,
+    cutouts: Cutouts,
+    tested: Cutouts,
+    device: torch.device,
+    gpus: int,
+    extends: str | None,
 ) -> None:
     """Record what decides a training, and what it runs on; `mlflow run` has taken the names without a prefix.
 
@@ -117,7 +123,8 @@ def log_training(
     if tested is not cutouts:
         params["test_dataset"] = str(tested.root)
     origin = {"extends": extends} if extends else {}
-    _log(run_id, tags={"set": cutouts.set.name, **origin, **describe(device), **versions})
+    place = {**describe(device), **({"gpus": str(gpus)} if gpus > 1 else {})}
+    _log(run_id, tags={"set": cutouts.set.name, **origin, **place, **versions})
     log_dataset(run_id, cutouts, "training")
     log_recipe(run_id, recipe)
     _log(run_id, params=params)
