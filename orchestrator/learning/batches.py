@@ -113,16 +113,17 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of that epoch, each time the same."""
         order = self._rng(number, ORDER).permutation(len(self.rows))
-        counts = [len(part) for part in np.split(order, self._cuts())]
+        whole = np.split(order, self._cuts())
+        counts = [len(part) for part in whole]
         moves = self._moves(number, counts) if self.augment else repeat(())
         make: Callable[..., Examples]
         given: Iterable[tuple[Tensor, ...]]
         if self._resident is None:
-            make, given = _augmented, ahead(self._read, map(self._share, np.split(order, self._cuts())), AHEAD)
+            make, given = _augmented, ahead(self._read, map(self._share, whole), AHEAD)
         else:
             places = torch.split(self._on_device(torch.from_numpy(order)), counts)
             make, given = self._pick, ((self._share(each),) for each in places)
-        for count, what, how in zip(counts, given, moves, strict=False):
+        for what, how, count in zip(given, moves, counts, strict=False):
             parts = (*what, *map(self._share, how))
             yield Batch(make, parts, count - len(parts[0]))
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -96,7 +96,7 @@ def _distribute(training: Training, rank: int, ranks: int) -> None:
     """Make a training one of several.
 
     Raises:
-        RecipeError: it has batch norm, and the device does not reckon across processes; or fewer images a batch.
+        RecipeError: it has batch norm, and the device does not compute it across processes; or fewer images a batch.
     """
     if training.recipe.batch_size < ranks:
         raise RecipeError(f"a batch of {training.recipe.batch_size} images has no share for each of {ranks} processes")
@@ -109,6 +109,7 @@ def _distribute(training: Training, rank: int, ranks: int) -> None:
 
 
 def _meet(place: Path, device: torch.device, rank: int, ranks: int) -> None:
+    """Wait for the others, and be connected with them."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     elif Path("/sys/class/net/lo").exists():
@@ -137,10 +138,9 @@ def _follow(
         _distribute(training, share.rank, share.ranks)
         restore(training, place / "checkpoint.pt")
         _meet(place, share.device, share.rank, share.ranks)
-        for _ in train(training, share.epoch, recipe.epochs, lambda _: {}):
-            pass
-    except RecipeError:  # the first one has it, too
-        pass
+        with suppress(RecipeError):  # it diverges for the first one, too
+            for _ in train(training, share.epoch, recipe.epochs, lambda _: {}):
+                pass
     except Exception as error:
         pipe.send(first_line(error))
         sys.exit(1)
