@@ -45,7 +45,7 @@ TORCH, OPENVINO = "torch", "openvino"
 """What may compute."""
 
 MANY = 20_000
-"""Cutouts for which starting processes that read pays."""
+"""Cutouts in files for which starting processes that read them pays."""
 
 LEAST = 2000
 """Cutouts for which converting a model pays; with fewer, torch has scored them before."""
@@ -161,7 +161,7 @@ def score(
             states[part] = kept.state_of(part)  # before its first file is read
             yield part
 
-    batches = scored(model, source, device, noted(), others)
+    batches = scored(model, source, device, noted(), others, len(source) - done)
     for part in missing:
         found: list[Batch] = []
         for batch in islice(batches, len(part[:: _size(device)])):
@@ -177,8 +177,17 @@ def scored(
     device: torch.device,
     parts: Iterable[range],
     others: Sequence[tuple[Model, torch.device]] = (),
+    objects: int = 0,
 ) -> Iterator[Batch]:
     """Read and score some parts of a source, in batches that begin anew with each part, and in their order.
+
+    Args:
+        model: see `score`.
+        source: likewise.
+        device: likewise.
+        parts: rows.
+        others: see `score`.
+        objects: in all parts, if it is known; of `MANY` or more files, processes may read.
 
     Raises:
         DataError: a process that reads was killed.
@@ -211,7 +220,7 @@ def scored(
             stack.enter_context(evaluating(scorer.finder))
         stack.enter_context(_threads(cores // workers))
         threads = workers * (1 + len(others))
-        count = _readers(source, device, cores)
+        count = _readers(device, cores, objects)
         if count and isinstance(source, Files):
             threads += count
             readers = stack.enter_context(closing(Readers(source, count, size, threads)))
@@ -258,9 +267,9 @@ def _first(source: Source) -> NDArray[np.float32] | None:
     return next((piece.flux for piece in pieces if len(piece.flux)), None)
 
 
-def _readers(source: Source, device: torch.device, cores: int) -> int:
+def _readers(device: torch.device, cores: int, objects: int) -> int:
     """How many processes read; none where few threads keep all cores busy, or where there is little to read."""
-    if not AVAILABLE or cores <= WORKERS or len(source) < MANY:
+    if not AVAILABLE or cores <= WORKERS or objects < MANY:
         return 0
     return cores // 4 if device.type == "cpu" else cores  # a network takes three times as long as reading, and more
 

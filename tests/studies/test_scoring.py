@@ -409,11 +409,10 @@ def test_batches_are_shared_out_over_devices_and_come_in_order(
 
     several = [(noting(number), CPU) for number in range(3)]
     one = list(scoring.scored(kept_graph, source, CPU, [range(64, 400)]))
-    monkeypatch.setattr(scoring, "MANY", 1)
     monkeypatch.setattr(scoring, "WORKERS", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)  # as where there are more cores: two processes read
-    assert scoring._readers(source, CPU, 8) == 2
-    shared = list(scoring.scored(several[0][0], source, CPU, [range(64, 400)], several[1:]))
+    assert [scoring._readers(CPU, 8, objects) for objects in (scoring.MANY, scoring.MANY - 1)] == [2, 0]
+    shared = list(scoring.scored(several[0][0], source, CPU, [range(64, 400)], several[1:], scoring.MANY))
     assert used == {0, 1, 2}
     assert [[row.id for row in batch.rows] for batch in shared] == [[row.id for row in batch.rows] for batch in one]
     for found, expected in zip(shared, one, strict=True):
