@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,8 @@ CPU = torch.device("cpu")
 FILES = 200
 """Different cutouts."""
 
-PLAIN = "plain loop"
+PLAIN, OURS, FAST = "plain loop", "end to end", "end to end, OpenVINO"
+WAYS = (PLAIN, "finder alone", OURS, "finder alone, OpenVINO", FAST)
 
 
 def exported(name: str, imaging: ImagingSet, place: Path, device: torch.device = CPU) -> Model:
@@ -69,8 +70,8 @@ class Opened(Dataset[Tensor]):
         )
 
 
-def ways(name: str, imaging: ImagingSet, root: Path, place: Path) -> dict[str, Callable[[int], object]]:
-    """What is compared; each scores so many batches."""
+def ways(name: str, imaging: ImagingSet, root: Path, place: Path) -> list[Callable[[int], object]]:
+    """Those of `WAYS`; each scores so many batches."""
     model = exported(name, imaging, place)
     source = sources.find(root, imaging)
     fast, _ = scoring.computed(model, source, CPU, scoring.OPENVINO, print)
@@ -99,13 +100,13 @@ def ways(name: str, imaging: ImagingSet, root: Path, place: Path) -> dict[str, C
                 pass
             kept.finish()
 
-    return {
-        PLAIN: plain,
-        "finder alone": lambda batches: alone(model.finder, batches),
-        "end to end": lambda batches: everything(model, batches),
-        "finder alone, OpenVINO": lambda batches: alone(fast.finder, batches),
-        "end to end, OpenVINO": lambda batches: everything(fast, batches),
-    }
+    return [
+        plain,
+        lambda batches: alone(model.finder, batches),
+        lambda batches: everything(model, batches),
+        lambda batches: alone(fast.finder, batches),
+        lambda batches: everything(fast, batches),
+    ]
 
 
 def measure(
@@ -125,7 +126,7 @@ def measure(
             work(counts[way])
             taken[way].append((clock() - begin) / counts[way] / BATCH)
     cells = [f"{1 / statistics.median(taken[way]):,.0f}" for way in compared]
-    for way in ("end to end", "end to end, OpenVINO"):
+    for way in (OURS, FAST):
         pairs = zip(taken[PLAIN], taken[way], strict=True)
         cells.append(f"{statistics.median(first / second for first, second in pairs):.2f}")
     return cells
@@ -142,24 +143,25 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     devices.choose("cpu")
-    clock = time.process_time if asked.cpu else time.perf_counter
-    rows, compared = [], dict[str, Callable[[int], object]]()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
-        place = Path(folder)
-        for imaging in (SETS[name] for name in asked.sets):
-            root = place / imaging.name
-            for _ in simulate(root, imaging, FILES, 1):
-                pass
-            for name in asked.networks:
-                compared = ways(name, imaging, root, place)
-                rows.append([name, imaging.name, *measure(compared, asked.seconds, asked.repeats, clock)])
-    show(
-        f"Scoring from FITS files to Parquet on the CPU, batches of {BATCH}, {torch.get_num_threads()} threads: images"
-        f" a {'CPU ' if asked.cpu else ''}second, medians of {asked.repeats} turns",
-        ["network", "set", *compared, "end to end / plain", "OpenVINO / plain"],
-        rows,
-    )
+        show(
+            f"Scoring from FITS files to Parquet on the CPU, batches of {BATCH}, {torch.get_num_threads()} threads:"
+            f" images a {'CPU ' if asked.cpu else ''}second, medians of {asked.repeats} turns",
+            ["network", "set", *WAYS, "end to end / plain", "OpenVINO / plain"],
+            rows(asked, Path(folder), time.process_time if asked.cpu else time.perf_counter),
+        )
+
+
+def rows(asked: argparse.Namespace, place: Path, clock: Callable[[], float]) -> Iterator[list[str]]:
+    """Those of the table, each as soon as it is measured."""
+    for imaging in (SETS[name] for name in asked.sets):
+        root = place / imaging.name
+        for _ in simulate(root, imaging, FILES, 1):
+            pass
+        for name in asked.networks:
+            compared = dict(zip(WAYS, ways(name, imaging, root, place), strict=True))
+            yield [name, imaging.name, *measure(compared, asked.seconds, asked.repeats, clock)]
 
 
 if __name__ == "__main__":
