@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests start many processes: what Python has compiled is kept, even where the user wants none of it.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test torture coverage check check-static format docs clean
+.PHONY: quickstart test torture coverage bench check check-static format docs clean
 
 # Environment, simulated Space set, a sweep over networks and epoch counts, the table, the champion.
 quickstart: .venv/installed
@@ -25,6 +25,14 @@ torture: .venv/installed-dev
 # The same, half as long again, and the share of lines and branches that it reaches.
 coverage: .venv/installed-dev
 	$(PYTEST) --cov --cov-report term:skip-covered
+
+# How fast it is, beside the loops one would write; with the machine and the commit. About 15 minutes on two idle cores.
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/startup.py
+	GOMP_SPINCOUNT=10000 $(BIN)/python benchmarks/ladder.py
+	$(BIN)/python benchmarks/training.py --batches 32 --images 128
+	$(BIN)/python benchmarks/scoring.py --seconds 1
+	$(BIN)/python benchmarks/growth.py --counts 1000 10000 100000 --plot build/growth.html
 
 # The developer's loop: the same checks as CI, without the slow tests.
 check: check-static
