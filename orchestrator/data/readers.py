@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -22,7 +23,7 @@ from orchestrator.data.sources.listing import Entry, Listing
 from orchestrator.data.sources.pieces import Piece, Row
 from orchestrator.errors import DataError
 
-AVAILABLE = hasattr(os, "memfd_create")
+AVAILABLE = hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 """Whether this system has memory without a name, of which nothing is left whoever is killed."""
 
 

@@ -87,18 +87,18 @@ def load(finder: fx.GraphModule, digest: str, shape: tuple[int, ...], threads: i
         calls: likewise.
 
     Raises:
-        RecipeError: OpenVINO cannot convert it.
+        RecipeError: OpenVINO cannot convert it, or cannot run here.
     """
     intake, rest = split(finder)
     kept = _folder() / f"{digest}-{FORMAT}-{version()}.openvino"
     made = _kept(kept)
-    if made is None:
-        try:
+    try:
+        if made is None:
             made = _convert(rest, intake(torch.zeros(2, *shape)))  # of one alone the number would be frozen
-        except Exception as error:  # of many kinds, for what it has no rule for
-            raise RecipeError(f"OpenVINO cannot convert it: {(str(error).splitlines() or [''])[0]}") from error
-        _keep(kept, made)
-    return Engine(intake, _library().Core().read_model(*made), threads, calls)
+            _keep(kept, made)
+        return Engine(intake, _library().Core().read_model(*made), threads, calls)
+    except Exception as error:  # of many kinds, for what it has no rule for, and where it was installed badly
+        raise RecipeError(f"OpenVINO cannot run it: {(str(error).splitlines() or [''])[0]}") from error
 
 
 def split(finder: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:

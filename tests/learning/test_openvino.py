@@ -88,7 +88,7 @@ class Decomposed(torch.nn.Module):
 
 def test_what_cannot_be_converted_is_told_in_one_line_and_nothing_is_kept(cache: Path, tmp_path: Path) -> None:
     finder.export(Finder(Decomposed(), "none"), 1, 9, tmp_path / "graph.pt2")
-    with pytest.raises(RecipeError, match=r"^OpenVINO cannot convert it: .+") as refused:
+    with pytest.raises(RecipeError, match=r"^OpenVINO cannot run it: .+") as refused:
         openvino.load(pt2.read(tmp_path / "graph.pt2", CPU), "0", (1, 9, 9), 1, 1)
     assert "\n" not in str(refused.value)
     assert not cache.exists()
