@@ -40,6 +40,7 @@ def two(odd: Files) -> Iterator[Readers]:
         yield processes
 
 
+@pytest.mark.slow
 def test_all_that_is_odd_or_bad_is_read_as_it_is_in_one_process(odd: Files, two: Readers) -> None:
     parts = [(start, min(start + 16, len(odd))) for start in range(0, len(odd), 16)]
 

@@ -392,6 +392,7 @@ def test_openvino_is_asked_for_where_it_is(model: Model, listed: Path, monkeypat
     assert scoring.computed(model, sources.find(listed, SPACE), CPU, "openvino", print) == (model, "torch")
 
 
+@pytest.mark.slow
 def test_batches_are_shared_out_over_devices_and_come_in_order(
     kept_graph: Model, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
