@@ -36,7 +36,8 @@ def start(*arguments: str, at: Path, after: str = "", **environment: str) -> sub
     """The command line as a process of its own, which does something else first where that is given."""
     program = ("-c", f"{after}; from orchestrator.cli import main; main()") if after else ("-m", "orchestrator")
     command = [sys.executable, *program, *arguments]
+    known = {**ENVIRONMENT, "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}  # which is set once tests run
     return subprocess.Popen(
-        command, cwd=at, env={**ENVIRONMENT, **environment, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+        command, cwd=at, env={**known, **environment, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
