@@ -45,7 +45,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, small_space: Path) -> Path:
             (made / "output.txt").write_text(result.output)
     shutil.copytree(made, folder)
     with contextlib.chdir(folder):
-        invoke("studies")  # its files are beside it from now on
+        invoke("doctor")  # its files are beside it from now on
     return folder
 
 
