@@ -60,7 +60,7 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     code = (
         "from pathlib import Path; from orchestrator.data.challenge import SPACE;"
         "from orchestrator.data.simulation import simulate\n"
-        f"for done in simulate(Path({str(tmp_path / 'killed')!r}), SPACE, 160, 5, workers=1): print(done, flush=True)"
+        f"for done in simulate(Path({str(tmp_path / 'killed')!r}), SPACE, 110, 5, workers=1): print(done, flush=True)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
@@ -71,9 +71,9 @@ def test_a_process_that_is_killed_leaves_a_set_that_goes_on_to_the_same(tmp_path
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "killed" / "classifications.csv").exists()  # no key before its objects
-    steps = make(tmp_path / "killed", count=160)
-    assert 50 <= steps[0] < 160
-    make(tmp_path / "undisturbed", count=160)
+    steps = make(tmp_path / "killed", count=110)
+    assert 50 <= steps[0] < 110
+    make(tmp_path / "undisturbed", count=110)
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 

@@ -26,7 +26,7 @@ def test_the_maps_are_the_outputs_of_the_convolutions_in_their_order(name: str) 
     seen: dict[str, Tensor] = {}
     for layer, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _m, _i, output, layer=layer: seen.__setitem__(layer, output[0]))
+            module.register_forward_hook(lambda _m, _i, output, layer=layer: seen.__setitem__(layer, output[0].clone()))
     maps = feature_maps(exported(network, 2), image)
     seen.clear()
     with torch.no_grad():
