@@ -34,7 +34,10 @@ from orchestrator.cli.progress import bar, epoch_line, open_set
 @options.max_bad
 @options.device
 @click.option(
-    "--gpus", type=click.IntRange(1), default=1, help="How many train the network together, each a share of each batch."
+    "--gpus",
+    type=click.IntRange(1),
+    default=1,
+    help="GPUs that train the network together, each on a share of each batch.",
 )
 @options.tracking_uri
 def train(
