@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -98,7 +97,7 @@ def one(kind: str, data: Path, out: Path) -> dict[str, float]:
     begin = peak()
     times = [time.perf_counter()]
     source = sources.find(data, SPACE)
-    kept = replace(scoring.parts(model, source, CPU, out, {}), many=kind.endswith("/"))
+    kept = scoring.parts(model, source, CPU, out, {}, many=kind.endswith("/"))
     times.append(time.perf_counter())
     if kind not in ("list", "catalogue"):
         with kept.opened(overwrite=False, resume=False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,8 +103,8 @@ def score(
     loaded, runtime = scoring.computed(loaded, source, chosen, scoring.TORCH if share else runtime, tell)
     loaded = scoring.at(loaded, model, prevalence)
     settings = {"hdu": hdu or "", "resize": str(resize), "prevalence": str(prevalence)}
-    kept = scoring.parts(loaded, source, scorers, Path(out), settings, runtime)
-    kept = replace(kept, many=out.endswith(("/", os.sep)))
+    many = out.endswith(("/", os.sep))
+    kept = scoring.parts(loaded, source, scorers, Path(out), settings, runtime, many)
     with kept.opened(overwrite, resume) as begun:
         if begun:
             progress = scoring.score(loaded, source, chosen, kept, others)

@@ -108,6 +108,11 @@ def find(
     return both[0], both[1]
 
 
+def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Between scores and those they should be, relative where these are above 1; NaN where any is."""
+    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+
+
 def half(logits: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
     """The logit above which probabilities are above 0.5; of a finder that was not calibrated 0 does as well."""
     return float(logits[probabilities <= 0.5].max(initial=-np.inf))

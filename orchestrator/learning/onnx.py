@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from orchestrator.data.whole import output
 from orchestrator.errors import RecipeError
-from orchestrator.learning.finder import find
+from orchestrator.learning.finder import find, largest_difference
 
 DIFFERENCE = 1e-4
 """Between scores of the graph and of what was written, at most; of logits relative above 1."""
@@ -47,7 +47,7 @@ def write(program: ExportedProgram, flux: NDArray[np.float32], path: Path) -> fl
         each = [session.run(NAMES, {"flux": flux[n : n + 1]}) for n in range(len(flux))]
         at_once = session.run(NAMES, {"flux": flux})
         found = np.stack([np.concatenate(each, axis=1), np.stack(at_once)])
-        difference = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+        difference = largest_difference(found, expected)
         if not difference <= DIFFERENCE:
             raise RecipeError(
                 f"{path.name}: not kept: it differs from the graph by {difference:.2g}, and may by {DIFFERENCE:g}"

@@ -24,7 +24,7 @@ from torch import Tensor, fx
 
 from orchestrator.data.whole import whole
 from orchestrator.errors import RecipeError
-from orchestrator.learning.finder import LARGEST, Scores, find
+from orchestrator.learning.finder import LARGEST, Scores, find, largest_difference
 from orchestrator.learning.onnx import DIFFERENCE, NAMES, SPELT
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def split(finder: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:
 
 def difference(engine: Engine, finder: Callable[[Tensor], Scores], flux: NDArray[np.float32]) -> float:
     """The largest between the scores of cutouts (n, bands, size, size), together and the first alone; see `onnx`."""
-    differences = []
-    for some in (flux, flux[:1]):
-        found, expected = (np.stack(find(each, some, torch.device("cpu"))) for each in (engine, finder))
-        differences.append(np.abs(found - expected) / np.maximum(1, np.abs(expected)))
-    return float(np.concatenate(differences, axis=1).max())
+    both = [
+        np.concatenate([np.stack(find(each, some, torch.device("cpu"))) for some in (flux, flux[:1])], axis=1)
+        for each in (engine, finder)
+    ]
+    return largest_difference(*both)
 
 
 def _library() -> Any:

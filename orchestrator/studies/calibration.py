@@ -13,7 +13,7 @@ from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning import reliability
 from orchestrator.learning.calibration import METHODS, Calibrated
-from orchestrator.learning.finder import find, half
+from orchestrator.learning.finder import find, half, largest_difference
 from orchestrator.learning.prevalence import Survey, corrected, survey
 from orchestrator.reports.reliability import reliability_page
 from orchestrator.studies.comparison import Difference
@@ -97,7 +97,7 @@ def calibrate(
     with runs.running(run_id):
         models.log(run_id, finder, model.set, {**own, **about})
         again, after = find(models.load(f"runs:/{run_id}/model", device).finder, cutouts.pixels, device, rows=rows)
-        difference = float((np.abs(again - logits) / np.maximum(1, np.abs(logits))).max())
+        difference = largest_difference(again, logits)
         if not difference <= SAME:
             raise TrackingError(f"{uri}: once calibrated its logits differ by {difference:.2g}: not to be used")
         logits, before, after = (each[len(fit) :] for each in (logits, before, after))

@@ -14,7 +14,7 @@ from orchestrator.data.challenge import SIZE
 from orchestrator.data.cutouts import Cutouts, Objects
 from orchestrator.errors import DataError, TrackingError
 from orchestrator.learning.bootstrap import LEVEL, paired_intervals
-from orchestrator.learning.finder import find, half
+from orchestrator.learning.finder import find, half, largest_difference
 from orchestrator.learning.gate import FEWEST, Check, Gate, metric_checks
 from orchestrator.learning.metrics import Roc, measure_curve, roc
 from orchestrator.learning.timing import time_network
@@ -127,9 +127,9 @@ def judge(
 
 def _truer(row: Row, pair: _Pair, gate: Gate) -> Iterator[Check]:
     """Of the champion calibrated: its ranking is the same, and its probabilities have to be better."""
-    difference = (np.abs(pair.candidate - pair.champion) / np.maximum(1, np.abs(pair.champion))).max()
+    difference = largest_difference(pair.candidate, pair.champion)
     told = f"largest difference {difference:.2g}, of {gate.logit_difference:g} allowed"
-    yield Check("logits of the champion", bool(difference <= gate.logit_difference), told)
+    yield Check("logits of the champion", difference <= gate.logit_difference, told)
     low, high = (row.metrics.get(f"brier_change_{end}", np.nan) for end in ("low", "high"))
     told = f"Brier score, calibrated less not {low:+.4f} to {high:+.4f} ({LEVEL:.0%} interval)"
     yield Check("probabilities truer beyond noise", high < 0, told)

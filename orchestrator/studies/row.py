@@ -21,7 +21,7 @@ from orchestrator.data.splits import Split
 from orchestrator.learning.bootstrap import intervals
 from orchestrator.learning.completeness import completeness
 from orchestrator.learning.devices import describe
-from orchestrator.learning.finder import Finder, find
+from orchestrator.learning.finder import Finder, find, largest_difference
 from orchestrator.learning.inference import score
 from orchestrator.learning.metrics import measure_curve, roc
 from orchestrator.learning.timing import time_end_to_end, time_network
@@ -164,8 +164,8 @@ def _as_recorded(
     find(finder, flux[:1], device)
     seconds = time.perf_counter() - start
     expected = score(network, prepare(flux, cutouts.normalisation)[0], device)
-    difference = np.abs(find(finder, flux, device)[0] - expected) / np.maximum(1, np.abs(expected))
-    return {"cold_start_seconds": seconds, "logit_difference": float(difference.max())}
+    difference = largest_difference(find(finder, flux, device)[0], expected)
+    return {"cold_start_seconds": seconds, "logit_difference": difference}
 
 
 @functools.cache

@@ -116,7 +116,13 @@ def computed(
 
 
 def parts(
-    model: Model, source: Source, device: torch.device, out: Path, settings: dict[str, str], runtime: str = TORCH
+    model: Model,
+    source: Source,
+    device: torch.device,
+    out: Path,
+    settings: dict[str, str],
+    runtime: str = TORCH,
+    many: bool = False,
 ) -> Parts:
     """What the scores of a source are kept in; it tells apart all that makes a difference to them.
 
@@ -124,9 +130,10 @@ def parts(
         model: as loaded.
         source: what is scored.
         device: two kinds of devices do not round alike.
-        out: the file to write in the end.
+        out: the file or folder to write in the end.
         settings: how the source is read.
         runtime: what computes on the device does not round alike either.
+        many: whether it is a folder.
     """
     about = {
         "model": model.version,
@@ -136,7 +143,7 @@ def parts(
         "device": device.type if runtime == TORCH else f"{device.type}, {runtime}",
         **settings,
     }
-    return Parts(out, about, len(source), source.state)
+    return Parts(out, about, len(source), source.state, many)
 
 
 def score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from filelock import FileLock
 
 from tests.cli.calling import Call, invoke
 from tests.conftest import shared
+from tests.servers import Server
 
 STUDY = """
 description = "Two networks, two epoch counts"
@@ -54,3 +56,16 @@ def inside(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory with the finished study, entered."""
     monkeypatch.chdir(swept)
     return swept
+
+
+@pytest.fixture
+def tracking_server(tmp_path: Path) -> Iterator[Server]:
+    """An MLflow server that runs, and keeps what it gets in `server` of the test's folder."""
+    home = tmp_path / "server"
+    home.mkdir()
+    started = Server(home)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.kill()

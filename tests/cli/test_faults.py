@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,32 +89,19 @@ def test_a_worker_of_a_cluster_that_is_ended_goes_on_when_it_is_started_again(
     check(at, undisturbed, lost=True)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server that runs."""
-    home = tmp_path / "server"
-    home.mkdir()
-    started = Server(home)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.kill()
-
-
 def test_a_tracking_server_that_is_away_for_a_while_is_waited_for(
-    tmp_path: Path, small_space: Path, undisturbed: Results, server: Server
+    tmp_path: Path, small_space: Path, undisturbed: Results, tracking_server: Server
 ) -> None:
     at = folder(tmp_path / "work", small_space)
-    launcher = sweep(at, "--tracking-uri", server.uri)
+    launcher = sweep(at, "--tracking-uri", tracking_server.uri)
     lines_until(launcher, "epoch 4/")
-    server.kill()
-    lines_until(launcher, f"{server.uri} does not answer")
+    tracking_server.kill()
+    lines_until(launcher, f"{tracking_server.uri} does not answer")
     time.sleep(10)
-    server.start()
+    tracking_server.start()
     _, told = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, told
-    check(at, undisturbed, "--tracking-uri", server.uri)
+    check(at, undisturbed, "--tracking-uri", tracking_server.uri)
 
 
 @pytest.fixture
@@ -127,22 +113,22 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_it_is_back(
-    tmp_path: Path, small_space: Path, undisturbed: Results, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_space: Path, undisturbed: Results, tracking_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = folder(tmp_path / "work", small_space)
-    options = ("--tracking-uri", server.uri.replace("//", "//somebody:secret@"))
+    options = ("--tracking-uri", tracking_server.uri.replace("//", "//somebody:secret@"))
     stopped = sweep(at, *options)
     lines_until(stopped, "epoch 4/")
-    server.kill()
+    tracking_server.kill()
     _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == AWAY, told
-    assert server.uri.removeprefix("http://127.0.0.1") in told
+    assert tracking_server.uri.removeprefix("http://127.0.0.1") in told
     assert "goes on from here" in told
     assert "secret" not in told
     monkeypatch.chdir(at)
     assert "secret" not in invoke("sweep", "--study", "faulty.toml", *options, expect=AWAY).output
 
-    server.start()
+    tracking_server.start()
     (kept,) = (at / "checkpoints").rglob("*.pt")
     notes = torch.load(kept, weights_only=True)["notes"]
     ((epoch, metrics),) = notes["unrecorded"].items()
@@ -150,7 +136,7 @@ def test_what_was_trained_when_a_server_failed_is_kept_and_can_be_recorded_when_
     assert line in call(at, "doctor", *options, expect=1)
     assert line in call(at, "doctor", "--mend", *options)
     assert "nothing to mend" in call(at, "doctor", *options)
-    client = MlflowClient(server.uri)
+    client = MlflowClient(tracking_server.uri)
     for name, value in metrics.items():
         history = {point.step: point.value for point in client.get_metric_history(notes["run_id"], name)}
         assert sorted(history) == list(range(1, epoch + 1))

@@ -40,26 +40,13 @@ learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server that runs."""
-    home = tmp_path / "server"
-    home.mkdir()
-    started = Server(home)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.kill()
-
-
-@pytest.fixture
-def stores(server: Server, tmp_path: Path) -> Iterator[dict[str, str]]:
+def stores(tracking_server: Server, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Addresses with passwords in them, as variables of the environment; both servers take any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         database = pgserver.get_server(tmp_path / "postgresql")
         yield {
-            "MLFLOW_TRACKING_URI": server.uri.replace("://", "://ann:k3y%2Fof%40mlflow@"),
+            "MLFLOW_TRACKING_URI": tracking_server.uri.replace("://", "://ann:k3y%2Fof%40mlflow@"),
             "OPTUNA_STORAGE": database.get_uri().replace("postgres:@", "postgres:k3y%3Aof%40optuna@"),
             "MLFLOW_TRACKING_TOKEN": "k3y of the environment",
         }
